@@ -1,0 +1,95 @@
+"""Geometry of boxes: float32 `(N, 4)` xyxy in continuous pixels, width = x2 − x1."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = TypeVar("Boxes", bound=NDArray[np.float32])
+
+
+def empty_boxes() -> NDArray[np.float32]:
+    """No boxes: shape (0, 4)."""
+    return np.zeros((0, 4), np.float32)
+
+
+def area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Areas (N,) in square pixels; an inverted box has area 0."""
+    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return size[:, 0] * size[:, 1]
+
+
+def centres(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Centres (N, 2)."""
+    return (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)
+
+
+def sizes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Widths and heights (N, 2)."""
+    return boxes[:, 2:] - boxes[:, :2]
+
+
+def intersection(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pairwise overlap areas (N, M) of a (N, 4) and b (M, 4)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    size = np.maximum(high - low, 0)
+    return size[..., 0] * size[..., 1]
+
+
+def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pairwise intersection over union (N, M), 0 where both boxes are empty."""
+    overlap = intersection(a, b)
+    union = area(a)[:, None] + area(b)[None, :] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def coverage(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pairwise share (N, M) of each box of a that lies inside each box of b."""
+    own = area(a)[:, None]
+    overlap = intersection(a, b)
+    return np.divide(overlap, own, out=np.zeros_like(overlap), where=own > 0)
+
+
+def contains(outer: NDArray[np.float32], inner: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pairwise (N, M): does each box of `outer` contain each box of `inner`, edges included?"""
+    low = outer[:, None, :2] <= inner[None, :, :2]
+    high = outer[:, None, 2:] >= inner[None, :, 2:]
+    return np.all(low & high, axis=2)
+
+
+def clip(boxes: Boxes, width: float, height: float) -> Boxes:
+    """Boxes cut to the rectangle (0, 0)–(width, height)."""
+    limit = np.array([width, height, width, height], np.float32)
+    return np.clip(boxes, 0, limit)  # type: ignore[return-value]
+
+
+def pad(boxes: Boxes, by: NDArray[np.float32]) -> Boxes:
+    """Boxes grown on every side by `by` pixels, shape (N, 2) for x and y."""
+    return np.concatenate([boxes[:, :2] - by, boxes[:, 2:] + by], axis=1)  # type: ignore[return-value]
+
+
+def suppress(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int32], threshold: float
+) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression within each label.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,); ties are broken by position, so that the result is deterministic.
+        labels: (N,) class ids; boxes of different classes never suppress each other.
+        threshold: IoU above which the lower-scored box is dropped.
+    Returns:
+        Indices of the boxes kept, highest score first.
+    """
+    if len(boxes) == 0:
+        return np.zeros(0, np.intp)
+    order = np.argsort(-scores, kind="stable")
+    overlapping = (iou(boxes, boxes) > threshold) & (labels[:, None] == labels[None, :])
+    alive = np.ones(len(boxes), bool)
+    kept = []
+    for index in order:
+        if alive[index]:
+            kept.append(index)
+            alive &= ~overlapping[index]
+    return np.array(kept, np.intp)

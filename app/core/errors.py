@@ -1,0 +1,132 @@
+"""Every error of ours, in one tree.
+
+FlexPatchError
+├── InputError                   what the caller gave cannot be used; the message says what to give instead
+│   ├── FrameError               one pushed frame is bad; the session goes on
+│   │   ├── FrameEmpty           zero bytes
+│   │   ├── FrameFormatUnknown   not JPEG, PNG or WebP
+│   │   ├── FrameTooLarge        more bytes or pixels than allowed
+│   │   ├── FrameCorrupt         the header is fine, the rest is not
+│   │   ├── FrameSizeChanged     other width or height than the session's first frame
+│   │   └── FrameOutOfOrder      sequence number not above the last one
+│   ├── SourceError              a file, folder or stream cannot be read
+│   ├── ModelError               a detector or failure model cannot be used
+│   │   ├── ModelNotFound        no such file or name
+│   │   ├── ModelUnreadable      damaged, or not a model at all
+│   │   └── ModelNotRecognised   readable, but its outputs fit no known decoder
+│   └── SettingsError            a setting or option has no meaning here
+├── SessionError
+│   ├── SessionNotFound
+│   ├── SessionExists
+│   ├── SessionEnded             it was deleted or timed out while the caller waited
+│   ├── SessionLimitReached      as many sessions as the service admits
+│   ├── SessionNeedsDetector     the service has no detector to give it
+│   ├── QueueFull                the session's bounded queue; try again later
+│   └── ResultNotFound           that frame is not, or no longer, in the log
+└── DetectorFailed               inference itself failed
+
+Errors carry data; `app.api.problems` alone knows status codes.
+"""
+
+
+class FlexPatchError(Exception):
+    """Root of all errors of this package; the message is one sentence fit for a user."""
+
+
+class InputError(FlexPatchError):
+    """What the caller gave cannot be used."""
+
+
+class FrameError(InputError):
+    """One pushed frame is bad; the session goes on with the next."""
+
+
+class FrameEmpty(FrameError):
+    """The frame has no bytes."""
+
+
+class FrameFormatUnknown(FrameError):
+    """The bytes are not an image in a supported format."""
+
+
+class FrameTooLarge(FrameError):
+    """The frame has more bytes or pixels than allowed."""
+
+
+class FrameCorrupt(FrameError):
+    """The image is truncated or damaged."""
+
+
+class FrameSizeChanged(FrameError):
+    """The frame has another size than the session's first frame."""
+
+
+class FrameOutOfOrder(FrameError):
+    """The frame's sequence number is not above the last one."""
+
+
+class SourceError(InputError):
+    """A video file, image folder or stream cannot be read."""
+
+
+class ModelError(InputError):
+    """A detector or failure model cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """There is no model of that file name or name."""
+
+
+class ModelUnreadable(ModelError):
+    """The model file is damaged or not a model."""
+
+
+class ModelNotRecognised(ModelError):
+    """The model is readable, but its outputs fit no known decoder."""
+
+
+class SettingsError(InputError):
+    """A setting or option has no meaning here."""
+
+
+class SessionError(FlexPatchError):
+    """Something about a session as a whole."""
+
+
+class SessionNotFound(SessionError):
+    """No session has that id."""
+
+
+class SessionExists(SessionError):
+    """Another session has that id."""
+
+
+class SessionEnded(SessionError):
+    """The session was deleted or timed out while the caller waited."""
+
+
+class SessionLimitReached(SessionError):
+    """The service already has as many sessions as it admits."""
+
+
+class SessionNeedsDetector(SessionError):
+    """Neither the session nor the service names a detector."""
+
+
+class QueueFull(SessionError):
+    """The session's bounded queue has no room.
+
+    `retry_after_s` is how long the frames ahead are expected to take, in seconds.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ResultNotFound(SessionError):
+    """That frame has no result in the log: not processed, or already discarded."""
+
+
+class DetectorFailed(FlexPatchError):
+    """The inference runtime reported an error while running the detector."""

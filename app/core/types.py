@@ -1,0 +1,355 @@
+"""The words that all parts share: pictures, frames, detections, results, and the two protocols.
+
+Boxes in frame and in canvas coordinates are different types, so that mixing them fails the type check.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, NewType, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FrameBoxes = NewType("FrameBoxes", NDArray[np.float32])
+"""(N, 4) float32 xyxy in source-frame pixels."""
+
+CanvasBoxes = NewType("CanvasBoxes", NDArray[np.float32])
+"""(N, 4) float32 xyxy in canvas pixels."""
+
+CaptureSource = Literal["rtcp", "pts", "client", "arrival"]
+WorkMode = Literal["patch", "full", "track"]
+Origin = Literal["detected", "tracked"]
+
+
+class Size(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+@dataclass(frozen=True, slots=True)
+class BgrPicture:
+    """A decoded picture as interleaved blue, green, red: what image decoders give."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3), C-contiguous."""
+
+    @property
+    def size(self) -> Size:
+        return Size(self.pixels.shape[1], self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class YuvPicture:
+    """A decoded picture as 4:2:0 planes: what video decoders give. Planes may be strided views."""
+
+    y: NDArray[np.uint8]
+    """(H, W) luma."""
+    u: NDArray[np.uint8]
+    """(ceil(H/2), ceil(W/2)) blue difference."""
+    v: NDArray[np.uint8]
+    """(ceil(H/2), ceil(W/2)) red difference."""
+    is_full_range: bool = False
+    """0–255 as in JPEG, rather than 16–235 as in video."""
+
+    @property
+    def size(self) -> Size:
+        return Size(self.y.shape[1], self.y.shape[0])
+
+
+Picture = BgrPicture | YuvPicture
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureTime:
+    """When the camera took the picture, and how that is known."""
+
+    unix_s: float
+    source: CaptureSource
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of one stream, decoded."""
+
+    seq: int
+    """Strictly increasing within a session, from 1."""
+    pts_s: float
+    """Stream time in seconds, strictly increasing."""
+    picture: Picture
+    capture: CaptureTime | None = None
+    decode_ms: float = 0.0
+    """How long decoding took, in milliseconds."""
+
+    @property
+    def size(self) -> Size:
+        return self.picture.size
+
+
+# -------------------------------------------------------------------------------------------- detections
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasDetections:
+    """What a detector saw on one canvas, highest score first, duplicates suppressed."""
+
+    boxes: CanvasBoxes
+    scores: NDArray[np.float32]
+    """(N,) in [0, 1]."""
+    class_ids: NDArray[np.int32]
+    """(N,) indices into the detector's class names."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSizes:
+    """Which canvas sizes a detector takes: the listed ones, or any multiple of `stride` if none is listed."""
+
+    fixed: tuple[Size, ...] = ()
+    stride: int = 32
+
+    def accepts(self, size: Size) -> bool:
+        if self.fixed:
+            return size in self.fixed
+        return size.width % self.stride == 0 and size.height % self.stride == 0 and min(size) > 0
+
+
+class Detector(Protocol):
+    """An object detector: canvases in, boxes out. One instance may serve several sessions' threads."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, fit for a metric label."""
+        ...
+
+    @property
+    def backend(self) -> str:
+        """For example `onnxruntime-cpu`."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def input_sizes(self) -> InputSizes: ...
+
+    @property
+    def pad_value(self) -> tuple[int, int, int]:
+        """BGR colour of canvas pixels that belong to no patch, as in the model's own training."""
+        ...
+
+    def detect(self, canvases: NDArray[np.uint8]) -> Sequence[CanvasDetections]:
+        """Run on canvases (B, H, W, 3) uint8 BGR of one size; one result for each.
+
+        Scores go down to the detector's floor (0.05 by default): precision-recall needs the low ones.
+
+        Raises:
+            DetectorFailed: the runtime reported an error, or the size is not among `input_sizes`.
+        """
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ vision
+
+
+class PreparedFrame(Protocol):
+    """A frame as the vision implementation keeps it (in GPU memory, perhaps). Opaque to the decisions."""
+
+    @property
+    def size(self) -> Size: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PointFlow:
+    """Where points went between two frames, forward and back. All lengths in source-frame pixels."""
+
+    points: NDArray[np.float32]
+    """(M, 2) positions in the later frame."""
+    is_found: NDArray[np.bool_]
+    """(M,) the search converged inside the frame, there and back."""
+    round_trip_px: NDArray[np.float32]
+    """(M,) distance between a point and itself after going forward and back."""
+    min_eigenvalue: NDArray[np.float32]
+    """(M,) smaller eigenvalue of the spatial gradient matrix at the point in the earlier frame, divided by
+    the number of window pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneMaps:
+    """What one frame shows, cell by cell, for discovery. Cells are `cell_px` source pixels wide and high."""
+
+    edges: NDArray[np.float32]
+    """(rows, columns) share of edge pixels in the cell, 0 to 1."""
+    motion: NDArray[np.float32]
+    """(rows, columns) share of pixels that changed against the earlier frame, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCopy:
+    """One rectangle of the frame, resized onto one rectangle of the canvas."""
+
+    source: tuple[int, int, int, int]
+    """x1, y1, x2, y2 in source-frame pixels, inside the frame."""
+    target: tuple[int, int, int, int]
+    """x1, y1, x2, y2 in canvas pixels, inside the canvas."""
+
+
+class Vision(Protocol):
+    """All work on pixels. Arrays that go in and out are small; pixels stay inside. Not thread-safe."""
+
+    @property
+    def cell_px(self) -> int:
+        """Width of a cell of the scene maps, in source-frame pixels; fixed by the first frame's size."""
+        ...
+
+    def prepare(self, picture: Picture) -> PreparedFrame:
+        """Make a picture ready for all that follows (luma at reduced size, on the device)."""
+        ...
+
+    def flow(
+        self,
+        earlier: PreparedFrame,
+        later: PreparedFrame,
+        points: NDArray[np.float32],
+        guess: NDArray[np.float32],
+    ) -> PointFlow:
+        """Follow points (M, 2) from the earlier to the later frame, starting the search at `guess` (M, 2)."""
+        ...
+
+    def corners(self, frame: PreparedFrame, boxes: FrameBoxes, grid: tuple[int, int]) -> NDArray[np.float32]:
+        """The best point to follow in each cell of a `grid` (columns, rows) laid over each box.
+
+        Returns:
+            (N, columns · rows, 2) positions in source-frame pixels; NaN where the cell has no texture or lies
+            outside the frame.
+        """
+        ...
+
+    def templates(self, frame: PreparedFrame, boxes: FrameBoxes) -> NDArray[np.float32]:
+        """The luma inside each box, resampled to a fixed grid: (N, T, T), 0 to 255."""
+        ...
+
+    def scene_maps(
+        self, earlier: PreparedFrame | None, later: PreparedFrame, camera: NDArray[np.float64] | None
+    ) -> SceneMaps:
+        """Edges of the later frame, and motion against the earlier one once the camera's own is undone.
+
+        Args:
+            camera: (2, 3) affine that takes source-frame points of the earlier frame to the later one; None
+                for a camera at rest.
+        """
+        ...
+
+    def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
+        """How different two pictures are as a whole, 0 to 1: mean change of coarse, exposure-levelled luma."""
+        ...
+
+    def canvas(
+        self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
+    ) -> NDArray[np.uint8]:
+        """Cut, resize and place patches on a canvas filled with `pad_value`.
+
+        Returns:
+            (H, W, 3) uint8 BGR, borrowed until the next call.
+        """
+        ...
+
+
+# ----------------------------------------------------------------------------------------------- results
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedObject:
+    """One object on one frame."""
+
+    track_id: int
+    class_id: int
+    label: str
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in source-frame pixels, inside the frame."""
+    score: float
+    """Evidence over all looks, times the probability that the box still holds the object."""
+    origin: Origin
+    """`detected`: a detector confirmed it on this very frame; `tracked`: carried here by optical flow."""
+    detection_age_s: float
+    """Seconds of stream time since a detector last confirmed it."""
+    failure_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the detector was asked on one frame."""
+
+    mode: WorkMode
+    """`full`: the whole frame was looked at, perhaps reduced; `patch`: parts of it; `track`: nothing."""
+    patches: int = 0
+    canvas: Size | None = None
+    canvas_fill: float = 0.0
+    """Share of the canvas covered by patches, 0 to 1."""
+    detector_pixels: int = 0
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """All live tracks on one frame, and what it took to know them."""
+
+    seq: int
+    pts_s: float
+    size: Size
+    objects: tuple[TrackedObject, ...]
+    work: Work
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds by stage: decode, prepare, flow, plan, canvas, detect, merge."""
+    capture: CaptureTime | None = None
+
+
+PatchKind = Literal["object", "frame", "tile", "motion", "new_object"]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateReport:
+    """One region that was considered on a frame, and what became of it."""
+
+    kind: PatchKind
+    box: tuple[float, float, float, float]
+    """Source-frame pixels."""
+    scale: float
+    """Canvas pixels per frame pixel."""
+    value: float
+    """Expected worth of looking, in objects mended or found."""
+    pixels: int
+    """Detector pixels that it would cost."""
+    track_ids: tuple[int, ...]
+    """Tracks that the region was made for."""
+    is_taken: bool
+    reason: str
+    """Why it was taken or left, in words."""
+    canvas_box: tuple[int, int, int, int] | None = None
+    """Where on the canvas it landed, if taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why each region was or was not looked at on one frame."""
+
+    seq: int
+    price_per_megapixel: float
+    """Worth that a megapixel of detector input had to promise on this frame."""
+    canvas: Size | None
+    reason: str
+    """Why this canvas, or none."""
+    candidates: tuple[CandidateReport, ...]
