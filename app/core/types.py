@@ -166,7 +166,7 @@ class Detector(Protocol):
 
 
 class PreparedFrame(Protocol):
-    """A frame as the vision implementation keeps it (in GPU memory, perhaps). Opaque to the decisions."""
+    """A frame as one vision implementation keeps it (in GPU memory, perhaps); of use to that one alone."""
 
     @property
     def size(self) -> Size: ...
@@ -183,18 +183,8 @@ class PointFlow:
     round_trip_px: NDArray[np.float32]
     """(M,) distance between a point and itself after going forward and back."""
     min_eigenvalue: NDArray[np.float32]
-    """(M,) smaller eigenvalue of the spatial gradient matrix at the point in the earlier frame, divided by
-    the number of window pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class SceneMaps:
-    """What one frame shows, cell by cell, for discovery. Cells are `cell_px` source pixels wide and high."""
-
-    edges: NDArray[np.float32]
-    """(rows, columns) share of edge pixels in the cell, 0 to 1."""
-    motion: NDArray[np.float32]
-    """(rows, columns) share of pixels that changed against the earlier frame, 0 to 1."""
+    """(M,) smaller eigenvalue of the spatial gradient matrix round the point in the earlier frame, per window
+    pixel, for luma scaled to 0..1 (OpenCV's scale)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +232,14 @@ class Vision(Protocol):
         """The luma inside each box, resampled to a fixed grid: (N, T, T), 0 to 255."""
         ...
 
-    def scene_maps(
-        self, earlier: PreparedFrame | None, later: PreparedFrame, camera: NDArray[np.float64] | None
-    ) -> SceneMaps:
-        """Edges of the later frame, and motion against the earlier one once the camera's own is undone.
+    def edge_map(self, frame: PreparedFrame) -> NDArray[np.float32]:
+        """Share of edge pixels in each cell of `cell_px` source pixels: (rows, columns), 0 to 1."""
+        ...
+
+    def motion_map(
+        self, earlier: PreparedFrame, later: PreparedFrame, camera: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
+        """Share of pixels in each cell that changed once the camera's own motion is undone: (rows, columns).
 
         Args:
             camera: (2, 3) affine that takes source-frame points of the earlier frame to the later one; None
@@ -254,7 +248,7 @@ class Vision(Protocol):
         ...
 
     def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
-        """How different two pictures are as a whole, 0 to 1: mean change of coarse, exposure-levelled luma."""
+        """How different two pictures are as a whole: 0 the same but for exposure, 1 unrelated."""
         ...
 
     def canvas(

@@ -1,8 +1,70 @@
 """One stream's FlexPatch: from a frame to all its tracked objects."""
 
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.core.boxes import clip, coverage, suppress
 from app.core.clock import Clock
-from app.core.types import Detector, Explanation, Frame, FrameResult, Vision
+from app.core.errors import FrameOutOfOrder, FrameSizeChanged
+from app.core.types import (
+    Detector,
+    Explanation,
+    Frame,
+    FrameBoxes,
+    FrameResult,
+    PreparedFrame,
+    Size,
+    TrackedObject,
+    Vision,
+    Work,
+)
+from app.flexpatch.budget import Budget
+from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back
 from app.flexpatch.config import PipelineConfig, PointPredicate
+from app.flexpatch.discovery import Discovery
+from app.flexpatch.failure import FailureModel
+from app.flexpatch.flow import STILL, CameraMotion
+from app.flexpatch.scheduler import Plan, Scene, plan_look
+from app.flexpatch.tracker import Tracker
+
+N_EXPLANATIONS = 300
+CUT_DIFFERENCE = 0.5
+CUT_INLIERS = 0.25
+"""A scene cut: the pictures are unlike each other and the background does not follow any one motion."""
+LONG_GAP_S = 5.0
+"""After a longer pause in the stream the scene is taken as new."""
+DUPLICATE_IOU = 0.55
+INSIDE_DUPLICATE = 0.75
+"""A cut box that lies in a whole one of its class by this share is a part of the same object."""
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """Milliseconds by stage of one frame."""
+
+    clock: Clock
+    started_s: float = field(init=False)
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.started_s = self.clock.now_s()
+
+    def lap(self, stage: str) -> None:
+        now_s = self.clock.now_s()
+        self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (now_s - self.started_s) * 1e3
+        self.started_s = now_s
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is known once the first frame told the size."""
+
+    size: Size
+    ladder: tuple[Size, ...]
+    budget: Budget
+    discovery: Discovery
 
 
 class Pipeline:
@@ -11,19 +73,53 @@ class Pipeline:
     One instance per stream, used by one thread at a time. Deterministic: the same frames give the same tracks.
     """
 
-    def __init__(self, vision: Vision, detector: Detector, config: PipelineConfig, clock: Clock) -> None:
+    def __init__(
+        self,
+        vision: Vision,
+        detector: Detector,
+        config: PipelineConfig,
+        failure_model: FailureModel,
+        clock: Clock,
+    ) -> None:
+        self._vision = vision
+        self._detector = detector
         self._config = config
+        self._clock = clock
+        self._tracker = Tracker(vision, len(detector.class_names), failure_model)
+        self._class_ids: frozenset[int] | None = None
+        self._is_ignored: PointPredicate | None = None
+        self._stream: _Stream | None = None
+        self._earlier: PreparedFrame | None = None
+        self._seq = 0
+        self._pts_s = -np.inf
+        self._cut = _no_boxes()
+        self._explanations: deque[Explanation] = deque(maxlen=N_EXPLANATIONS)
 
     @property
     def config(self) -> PipelineConfig:
         return self._config
 
     def reconfigure(self, config: PipelineConfig) -> None:
-        """Take other settings from the next frame on; tracks are kept."""
+        """Take other settings from the next frame on; tracks are kept.
+
+        Raises:
+            SettingsError: the canvas does not fit the detector; the old settings stay.
+        """
+        if self._stream is not None:
+            ladder = self._ladder(self._stream.size, config)
+            self._stream.ladder = ladder
+            self._stream.budget = Budget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
         self._config = config
 
     def focus(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
-        """Spend pixels only on some classes (None: all) and outside ignored regions (None: none)."""
+        """Spend pixels only on some classes (None: all) and outside ignored regions (None: none).
+
+        An object is in an ignored region if the middle of its lower edge is.
+        """
+        self._class_ids = class_ids
+        self._is_ignored = is_ignored
+        if self._stream is not None:
+            self._apply_ignored(self._stream.discovery)
 
     def step(self, frame: Frame) -> FrameResult:
         """Process the next frame.
@@ -32,9 +128,200 @@ class Pipeline:
             FrameSizeChanged: the frame has another size than the first one.
             FrameOutOfOrder: `seq` or `pts_s` is not above the last frame's.
             DetectorFailed: the detector failed; tracks are as flow left them, and the next frame may be given.
+            SettingsError: on the first frame, a canvas that does not fit the detector.
         """
-        raise NotImplementedError
+        stream = self._admit(frame)
+        watch = _Stopwatch(self._clock)
+        watch.stage_ms["decode"] = frame.decode_ms
+        prepared = self._vision.prepare(frame.picture)
+        watch.lap("prepare")
+        dt_s = min(frame.pts_s - self._pts_s, LONG_GAP_S)
+        camera = self._follow(prepared, dt_s)
+        watch.lap("flow")
+        is_new_scene = camera is None
+        if is_new_scene:
+            self._restart(stream)
+        else:
+            self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera or STILL)
+        self._tracker.judge(prepared, frame.pts_s)
+        self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
+        plan = self._plan(stream, must_look=is_new_scene)
+        self._explanations.append(
+            Explanation(
+                seq=frame.seq,
+                price_per_megapixel=plan.price_per_pixel * 1e6,
+                canvas=plan.layout.size if plan.layout else None,
+                reason=plan.reason,
+                candidates=plan.candidates,
+            )
+        )
+        watch.lap("plan")
+        hits = self._look(stream, prepared, frame.pts_s, plan, watch)
+        return FrameResult(
+            seq=frame.seq,
+            pts_s=frame.pts_s,
+            size=frame.size,
+            objects=self._objects(frame, hits),
+            work=self._work(plan),
+            stage_ms=watch.stage_ms,
+            capture=frame.capture,
+        )
 
     def explain(self, seq: int) -> Explanation | None:
         """Why each region was or was not looked at on that frame; None if it is not among the last 300."""
-        return None
+        return next((item for item in self._explanations if item.seq == seq), None)
+
+    # ------------------------------------------------------------------------------------------ before a look
+
+    def _admit(self, frame: Frame) -> _Stream:
+        if frame.seq <= self._seq or frame.pts_s <= self._pts_s:
+            raise FrameOutOfOrder(
+                f"Frame {frame.seq} at {frame.pts_s:.3f} s comes after frame {self._seq} at {self._pts_s:.3f} s; "
+                "both numbers must grow."
+            )
+        if self._stream is None:
+            ladder = self._ladder(frame.size, self._config)
+            # The vision learns the frame's size, and with it the size of a cell, from the first picture.
+            self._vision.prepare(frame.picture)
+            discovery = Discovery(frame.size, self._vision.cell_px)
+            self._apply_ignored(discovery)
+            budget = Budget(self._config.megapixels_per_frame * 1e6, ladder[-1].pixels)
+            self._stream = _Stream(frame.size, ladder, budget, discovery)
+        elif frame.size != self._stream.size:
+            raise FrameSizeChanged(
+                f"The frame is {frame.size}, but this stream's frames are {self._stream.size}. "
+                "Open another session for another size."
+            )
+        return self._stream
+
+    def _ladder(self, frame: Size, config: PipelineConfig) -> tuple[Size, ...]:
+        return canvas_ladder(frame, self._detector.input_sizes, config.max_canvas)
+
+    def _apply_ignored(self, discovery: Discovery) -> None:
+        if self._is_ignored is None:
+            discovery.ignore(np.zeros(discovery.shape, bool))
+        else:
+            discovery.ignore(self._is_ignored(discovery.cell_centres).reshape(discovery.shape))
+
+    def _follow(self, prepared: PreparedFrame, dt_s: float) -> CameraMotion | None:
+        """Move the tracks to this frame; None if it shows a new scene."""
+        if self._earlier is None or dt_s >= LONG_GAP_S:
+            return None
+        camera = self._tracker.propagate(self._earlier, prepared, dt_s)
+        if camera.inlier_ratio < CUT_INLIERS and self._vision.difference(self._earlier, prepared) > CUT_DIFFERENCE:
+            return None
+        return camera
+
+    def _restart(self, stream: _Stream) -> None:
+        """A new scene: nothing that was known of the old one holds. Ids and the budget go on."""
+        self._tracker.forget_all()
+        self._cut = _no_boxes()
+        stream.discovery = Discovery(stream.size, self._vision.cell_px)
+        self._apply_ignored(stream.discovery)
+
+    def _watch_scene(
+        self, discovery: Discovery, prepared: PreparedFrame, pts_s: float, dt_s: float, camera: CameraMotion
+    ) -> None:
+        discovery.advance(dt_s, camera)
+        if discovery.wants_edges(pts_s):
+            discovery.set_edges(self._vision.edge_map(prepared), pts_s)
+        if self._earlier is not None:
+            affine = None if camera.is_still else camera.affine
+            motion = self._vision.motion_map(self._earlier, prepared, affine)
+            discovery.observe_motion(motion, self._tracker.tracks.boxes, dt_s)
+
+    def _plan(self, stream: _Stream, *, must_look: bool) -> Plan:
+        stream.budget.accrue()
+        scene = Scene(stream.size, self._tracker.tracks, stream.discovery, stream.ladder, self._cut)
+        return plan_look(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
+
+    # -------------------------------------------------------------------------------------------- look, merge
+
+    def _look(
+        self, stream: _Stream, prepared: PreparedFrame, pts_s: float, plan: Plan, watch: _Stopwatch
+    ) -> frozenset[int]:
+        """Show the detector what was planned and merge what it saw; ids of the tracks it confirmed."""
+        layout = plan.layout
+        if layout is None:
+            return frozenset()
+        stream.budget.spend(layout.size.pixels)
+        canvas = self._vision.canvas(prepared, layout.copies(), layout.size, self._detector.pad_value)
+        watch.lap("canvas")
+        seen = self._detector.detect(canvas[np.newaxis])[0]
+        watch.lap("detect")
+        found = self._wanted(_without_duplicates(map_back(layout, seen, stream.size)))
+        outcome = self._tracker.merge(prepared, pts_s, layout, found, self._config)
+        stream.discovery.record_look(layout)
+        stream.discovery.record_births(outcome.born)
+        self._cut = outcome.cut
+        watch.lap("merge")
+        return frozenset(outcome.hits.tolist())
+
+    def _wanted(self, found: FrameDetections) -> FrameDetections:
+        """Detections of the classes and regions that the stream is about."""
+        if self._class_ids is not None:
+            found = found[np.isin(found.class_ids, list(self._class_ids))]
+        if self._is_ignored is not None and len(found):
+            feet = np.stack([(found.boxes[:, 0] + found.boxes[:, 2]) / 2, found.boxes[:, 3]], axis=1)
+            found = found[~self._is_ignored(feet)]
+        return found
+
+    # ------------------------------------------------------------------------------------------------- output
+
+    def _objects(self, frame: Frame, hits: frozenset[int]) -> tuple[TrackedObject, ...]:
+        tracks = self._tracker.tracks
+        scores = tracks.evidence * (1 - tracks.failure)
+        rows = np.flatnonzero(scores >= self._config.min_output_score)
+        boxes = clip(tracks.boxes[rows], *frame.size)
+        class_ids = tracks.class_ids[rows]
+        names = self._detector.class_names
+        return tuple(
+            TrackedObject(
+                track_id=track_id,
+                class_id=class_id,
+                label=names[class_id],
+                box=(x1, y1, x2, y2),
+                score=score,
+                origin="detected" if track_id in hits else "tracked",
+                detection_age_s=age_s,
+                failure_probability=failure,
+            )
+            for track_id, class_id, (x1, y1, x2, y2), score, age_s, failure in zip(
+                tracks.ids[rows].tolist(),
+                class_ids.tolist(),
+                boxes.tolist(),
+                scores[rows].tolist(),
+                (frame.pts_s - tracks.detected_pts_s[rows]).tolist(),
+                tracks.failure[rows].tolist(),
+                strict=True,
+            )
+        )
+
+    def _work(self, plan: Plan) -> Work:
+        if plan.layout is None:
+            return Work(mode="track", backend=self._detector.backend)
+        return Work(
+            mode=plan.mode,
+            patches=len(plan.layout.source),
+            canvas=plan.layout.size,
+            canvas_fill=plan.layout.fill,
+            detector_pixels=plan.layout.size.pixels,
+            backend=self._detector.backend,
+        )
+
+
+def _without_duplicates(found: FrameDetections) -> FrameDetections:
+    """One box an object, though several patches showed it: whole boxes before cut ones, then by score."""
+    rank = found.scores - found.is_cut.astype(np.float32)
+    found = found[suppress(found.boxes, rank, found.class_ids, DUPLICATE_IOU)]
+    part_of = (
+        (coverage(found.boxes, found.boxes) > INSIDE_DUPLICATE)
+        & (found.class_ids[:, None] == found.class_ids[None, :])
+        & found.is_cut[:, None]
+        & ~found.is_cut[None, :]
+    )
+    return found[~part_of.any(axis=1)]
+
+
+def _no_boxes() -> FrameBoxes:
+    return FrameBoxes(np.zeros((0, 4), np.float32))

@@ -1,0 +1,267 @@
+"""Where new objects may be, and what a look there is worth.
+
+The frame is divided into cells. For each cell and each band of object heights the map keeps how long no look
+has been able to see such an object there (the paper's refresh interval, but by size: a thumbnail refreshes the
+large bands and not the small ones). A look is worth the births to be expected in what it can see: birth rate
+of the band × unseen time, more at borders and where objects appeared before, less where there is no texture,
+more where something moves that no track explains.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.types import FrameBoxes, Size
+from app.flexpatch.canvas import CanvasLayout
+from app.flexpatch.detectability import detectability
+from app.flexpatch.flow import CameraMotion
+
+SMALLEST_BAND_PX = 24.0
+MAX_UNSEEN_S = 8.0
+PRIOR_BIRTHS, PRIOR_SECONDS = 0.6, 4.0
+"""Gamma prior of the birth rate of the whole frame: 0.15 objects a second, soon outweighed by what is seen."""
+MIN_BIRTH_RATE = 0.02
+"""Objects a second that are expected even where none ever came."""
+BIRTH_MEMORY_S = 60.0
+BORDER_WEIGHT = 3.0
+EDGE_THRESHOLD = 0.02
+"""Share of edge pixels from which a cell has texture (the paper's T)."""
+FLAT_WEIGHT = 0.2
+COVERED_WEIGHT = 0.1
+"""Weight of cells inside tracked boxes: what is there is known."""
+EDGE_INTERVAL_S = 0.5
+MOTION_MEMORY_S = 10.0
+"""Motion that goes on for so long in one place (leaves, water, screens) becomes part of the background."""
+MOTION_FLOOR = 0.08
+MOTION_CELLS = 12.0
+"""Cells of unexplained motion that promise one new object."""
+MOTION_PATIENCE_S = 0.5
+"""Motion inspected less long ago promises proportionally less."""
+MAX_MOTION_OBJECTS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A region worth looking at for new objects."""
+
+    box: tuple[float, float, float, float]
+    scale: float
+    value: float
+    is_motion: bool
+    """Most of its worth comes from motion."""
+
+
+class Discovery:
+    """What has been seen where, and what may have appeared since. One instance per stream."""
+
+    def __init__(self, frame: Size, cell_px: int) -> None:
+        self._frame = frame
+        self._cell_px = cell_px
+        rows, columns = -(-frame.height // cell_px), -(-frame.width // cell_px)
+        n_bands = max(1, int(np.log2(max(frame.height, 48) / SMALLEST_BAND_PX)))
+        self._heights_px = SMALLEST_BAND_PX * 2.0 ** np.arange(n_bands)
+        x = (np.arange(columns, dtype=np.float32) + 0.5) * cell_px
+        y = (np.arange(rows, dtype=np.float32) + 0.5) * cell_px
+        self._x, self._y = x, y
+        self._unseen_s = np.full((n_bands, rows, columns), MAX_UNSEEN_S, np.float32)
+        self._births = np.full(n_bands, PRIOR_BIRTHS / n_bands)
+        self._seconds = PRIOR_SECONDS
+        self._birthplaces = np.zeros((rows, columns), np.float32)
+        self._place_weight = self._borders()
+        self._is_ignored = np.zeros((rows, columns), bool)
+        self._usual_motion = np.zeros((rows, columns), np.float32)
+        self._motion = np.zeros((rows, columns), np.float32)
+        self._is_flat = np.zeros((rows, columns), bool)
+        self._edges_due_s = -np.inf
+        self._weight = np.ones((rows, columns), np.float32)
+        self._drift = np.zeros(2)
+
+    # ------------------------------------------------------------------------------ what happens over time
+
+    def ignore(self, is_ignored: NDArray[np.bool_]) -> None:
+        """Never look for objects in these cells (rows, columns)."""
+        self._is_ignored = is_ignored
+
+    @property
+    def cell_centres(self) -> NDArray[np.float32]:
+        """(rows · columns, 2) in source-frame pixels, row by row."""
+        grid_x, grid_y = np.meshgrid(self._x, self._y)
+        return np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self._y), len(self._x)
+
+    @property
+    def unseen_s(self) -> NDArray[np.float32]:
+        """(bands, rows, columns) seconds since an object of that height would have been seen there."""
+        return self._unseen_s
+
+    def wants_edges(self, pts_s: float) -> bool:
+        """Edges change slowly; is a new map due?"""
+        return pts_s >= self._edges_due_s
+
+    def set_edges(self, edges: NDArray[np.float32], pts_s: float) -> None:
+        """Take a fresh edge map (rows, columns). A cell is flat if it and its neighbours lack edges."""
+        self._edges_due_s = pts_s + EDGE_INTERVAL_S
+        self._is_flat = _box_sum(edges, 2) < EDGE_THRESHOLD * 25
+
+    def advance(self, dt_s: float, camera: CameraMotion) -> None:
+        """Time passes, and with a moving camera the seen area moves over the frame."""
+        self._unseen_s += np.float32(dt_s)
+        np.minimum(self._unseen_s, np.float32(MAX_UNSEEN_S), out=self._unseen_s)
+        fade = float(np.exp(-dt_s / BIRTH_MEMORY_S))
+        self._births = self._births * fade
+        self._seconds = self._seconds * fade + dt_s
+        self._birthplaces *= np.float32(fade)
+        if not camera.is_still:
+            self._follow(camera)
+
+    def observe_motion(self, motion: NDArray[np.float32], tracked: FrameBoxes, dt_s: float) -> None:
+        """Take a motion map (rows, columns): keep what neither habit nor a track explains."""
+        excess = motion - 2 * self._usual_motion - MOTION_FLOOR
+        share = min(1.0, dt_s / MOTION_MEMORY_S)
+        self._usual_motion += np.float32(share) * (motion - self._usual_motion)
+        is_covered = self._covered(tracked)
+        self._motion = np.where(is_covered, 0, np.clip(excess, 0, 1)).astype(np.float32)
+        weight = self._place_weight * np.where(self._is_flat, FLAT_WEIGHT, 1)
+        weight = np.where(is_covered, weight * COVERED_WEIGHT, weight)
+        weight[self._is_ignored] = 0
+        self._motion[self._is_ignored] = 0
+        self._weight = weight.astype(np.float32)
+
+    def record_look(self, layout: CanvasLayout) -> None:
+        """Reset what was inside inspected patches, as far as the detector could see it at their scale."""
+        for (x1, y1, x2, y2), scale in zip(layout.source, layout.scale.min(axis=1), strict=True):
+            fits = self._heights_px <= max(y2 - y1, 1) * (1.0 if y2 - y1 >= self._frame.height else 0.8)
+            blind = np.where(fits, 1 - detectability(self._heights_px * scale), 1).astype(np.float32)
+            rows = slice(*np.searchsorted(self._y, (y1, y2)))
+            columns = slice(*np.searchsorted(self._x, (x1, x2)))
+            self._unseen_s[:, rows, columns] *= blind[:, None, None]
+
+    def record_births(self, boxes: FrameBoxes) -> None:
+        """Learn where and how large new objects (N, 4) appear."""
+        if len(boxes) == 0:
+            return
+        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
+        octaves = np.log2(heights[:, None] / self._heights_px[None, :])
+        np.add.at(self._births, np.abs(octaves).argmin(axis=1), 1)
+        column = np.clip(((boxes[:, 0] + boxes[:, 2]) / 2 / self._cell_px).astype(int), 0, len(self._x) - 1)
+        row = np.clip(((boxes[:, 1] + boxes[:, 3]) / 2 / self._cell_px).astype(int), 0, len(self._y) - 1)
+        np.add.at(self._birthplaces, (row, column), 1)
+        heat = _box_sum(self._birthplaces, 4)
+        self._place_weight = self._borders() + 2 * heat / max(float(heat.mean()), 0.05)
+
+    # --------------------------------------------------------------------------------- what a look is worth
+
+    def value_of_frame(self, scale: float) -> float:
+        """Objects that a look at the whole frame at `scale` may be expected to find."""
+        return float(self._density(scale).sum())
+
+    def windows(self, size: Size, scale: float, n_most: int) -> list[Window]:
+        """The best regions of `size` (frame pixels) to look at with `scale`, apart from one another.
+
+        Windows stand on a grid of half their size, and reach the far borders.
+        """
+        density = self._density(scale, largest_px=0.8 * size.height)
+        motion = self._motion_density(scale)
+        width, height = min(size.width, self._frame.width), min(size.height, self._frame.height)
+        lefts = _stations(self._frame.width, width)
+        tops = _stations(self._frame.height, height)
+        left, top = np.meshgrid(lefts, tops)
+        boxes = np.stack([left, top, left + width, top + height], axis=-1).reshape(-1, 4)
+        values = self._sum_inside(density, boxes)
+        moving = self._sum_inside(motion, boxes)
+        found: list[Window] = []
+        for _ in range(min(n_most, len(boxes))):
+            best = int(values.argmax())
+            if values[best] <= 0:
+                break
+            x1, y1, x2, y2 = boxes[best].tolist()
+            is_motion = bool(moving[best] > 0.5 * values[best])
+            found.append(Window((x1, y1, x2, y2), scale, float(values[best]), is_motion))
+            apart = (boxes[:, 0] >= x2) | (boxes[:, 2] <= x1) | (boxes[:, 1] >= y2) | (boxes[:, 3] <= y1)
+            values = np.where(apart, values, 0)
+        return found
+
+    def _density(self, scale: float, largest_px: float = np.inf) -> NDArray[np.float32]:
+        """Expected finds by cell (rows, columns) of a look at `scale`."""
+        rates = np.maximum(self._births / self._seconds, MIN_BIRTH_RATE / len(self._heights_px))
+        seen = detectability(self._heights_px * scale) * (self._heights_px <= largest_px)
+        per_cell = (rates * seen / self._weight.size).astype(np.float32)
+        expected = np.tensordot(per_cell, self._unseen_s, axes=1) * self._weight
+        return expected + self._motion_density(scale)
+
+    def _motion_density(self, scale: float) -> NDArray[np.float32]:
+        """Expected finds by cell from unexplained motion that no look has explained yet."""
+        total = float(self._motion.sum()) / MOTION_CELLS
+        if total <= 0:
+            return self._motion
+        # Motion tells neither the size nor the class; judge by the band that a look at native scale sees best.
+        waiting = np.minimum(self._unseen_s.mean(axis=0) / MOTION_PATIENCE_S, 1)
+        share = float(detectability(np.array(96.0 * scale))) * min(1.0, MAX_MOTION_OBJECTS / total)
+        return self._motion * waiting * np.float32(share / MOTION_CELLS)
+
+    def _sum_inside(self, density: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Sum of a map over boxes (M, 4) by integral image, cells counted whole."""
+        integral = np.zeros((density.shape[0] + 1, density.shape[1] + 1))
+        np.cumsum(np.cumsum(density, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
+        x1, x2 = np.searchsorted(self._x, boxes[:, 0]), np.searchsorted(self._x, boxes[:, 2])
+        y1, y2 = np.searchsorted(self._y, boxes[:, 1]), np.searchsorted(self._y, boxes[:, 3])
+        return integral[y2, x2] - integral[y1, x2] - integral[y2, x1] + integral[y1, x1]
+
+    # --------------------------------------------------------------------------------------------- details
+
+    def _borders(self) -> NDArray[np.float32]:
+        """Objects enter at the sides more often than they appear in the middle."""
+        weight = np.ones((len(self._y), len(self._x)), np.float32)
+        deep = max(1, len(self._x) // 16)
+        weight[:, :deep] = BORDER_WEIGHT
+        weight[:, -deep:] = BORDER_WEIGHT
+        return weight
+
+    def _covered(self, boxes: FrameBoxes) -> NDArray[np.bool_]:
+        """(rows, columns) cells whose centre lies in a box grown by a cell on each side."""
+        margin = self._cell_px
+        in_x = (self._x >= boxes[:, 0:1] - margin) & (self._x <= boxes[:, 2:3] + margin)
+        in_y = (self._y >= boxes[:, 1:2] - margin) & (self._y <= boxes[:, 3:4] + margin)
+        return np.asarray((in_y.T.astype(np.float32) @ in_x.astype(np.float32)) > 0)
+
+    def _follow(self, camera: CameraMotion) -> None:
+        """Shift the maps with the picture, in whole cells; what comes into view was never seen."""
+        centre = np.array([[self._frame.width / 2, self._frame.height / 2]], np.float32)
+        self._drift += camera.shift_at(centre)[0] / self._cell_px
+        columns, rows = (int(step) for step in np.trunc(self._drift))
+        if columns or rows:
+            self._drift -= (columns, rows)
+            self._unseen_s = _shifted(self._unseen_s, rows, columns, MAX_UNSEEN_S)
+            self._usual_motion = _shifted(self._usual_motion, rows, columns, 0)
+            self._birthplaces = _shifted(self._birthplaces, rows, columns, 0)
+
+
+def _shifted(cells: NDArray[np.float32], rows: int, columns: int, fill: float) -> NDArray[np.float32]:
+    """Maps (..., rows, columns) moved down and right, `fill` where nothing came from."""
+    n_rows, n_columns = cells.shape[-2:]
+    moved = np.full_like(cells, fill)
+    if abs(rows) < n_rows and abs(columns) < n_columns:
+        moved[..., max(rows, 0) : n_rows + min(rows, 0), max(columns, 0) : n_columns + min(columns, 0)] = cells[
+            ..., max(-rows, 0) : n_rows - max(rows, 0), max(-columns, 0) : n_columns - max(columns, 0)
+        ]
+    return moved
+
+
+def _box_sum(cells: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
+    """Sum over the square of side 2·radius + 1 round each cell, zeros beyond the border."""
+    side = 2 * radius + 1
+    padded = np.pad(cells, radius)
+    for axis in (0, 1):
+        windows = np.lib.stride_tricks.sliding_window_view(padded, side, axis=axis)
+        padded = windows.sum(axis=-1)
+    return padded
+
+
+def _stations(length: int, window: int) -> NDArray[np.float32]:
+    """Left edges of windows along an axis, half a window apart, the last one flush with the end."""
+    n = 1 if length <= window else int(np.ceil(2 * (length - window) / window)) + 1
+    return np.round(np.linspace(0, length - window, n)).astype(np.float32)

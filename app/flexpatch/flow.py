@@ -1,0 +1,204 @@
+"""From points followed between two frames to the motion of boxes and of the camera.
+
+Median displacement and scale from point spread after Kalal et al., "Forward-Backward Error: Automatic
+Detection of Tracking Failures" (ICPR 2010).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_ROUND_TRIP_PX = 2.0
+"""A point that comes back farther from its start than this was lost, whatever the box's size."""
+ROUND_TRIP_SHARE = 0.02
+"""The same, as a share of the box's height; the larger of both holds."""
+CONSISTENT_SHARE = 0.06
+"""Points that leave the median motion by more than this share of the height belong to something else."""
+MIN_POINTS = 3
+SCALE_FULL_TRUST_PX = 320.0
+"""Box height from which the spread of points is trusted in full; half of it at a quarter, and so on."""
+MAX_SCALE_STEP = 0.08
+"""A box grows or shrinks by at most this share between two frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxMotion:
+    """How N boxes moved between two frames."""
+
+    shift: NDArray[np.float32]
+    """(N, 2) pixels; 0 where not reliable."""
+    scale: NDArray[np.float32]
+    """(N,) growth about the centre; 1 where not reliable."""
+    is_reliable: NDArray[np.bool_]
+    """(N,) enough points agree."""
+    inliers: NDArray[np.bool_]
+    """(N, P) points that came back and move with the box."""
+    flow_std: NDArray[np.float32]
+    """(N,) standard deviation of the flow vectors of found points, as a share of the height."""
+    round_trip: NDArray[np.float32]
+    """(N,) median round trip of found points, as a share of the height."""
+    inlier_ratio: NDArray[np.float32]
+    """(N,) inliers among the points that set out."""
+    min_eigenvalue: NDArray[np.float32]
+    """(N,) mean over the points that set out."""
+
+
+def masked_median(values: NDArray[np.float32], is_valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Median over the last axis of the valid entries; 0 where none is.
+
+    Args:
+        values: (..., P).
+        is_valid: (..., P).
+    """
+    count = is_valid.sum(axis=-1)
+    ordered = np.sort(np.where(is_valid, values, np.inf), axis=-1)
+    low = np.maximum(count - 1, 0) // 2
+    high = np.maximum(count // 2, low)
+    high = np.minimum(high, values.shape[-1] - 1)
+    middle = 0.5 * (
+        np.take_along_axis(ordered, low[..., None], -1)[..., 0]
+        + np.take_along_axis(ordered, high[..., None], -1)[..., 0]
+    )
+    return np.where(count > 0, middle, 0).astype(np.float32)
+
+
+def box_motion(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    is_found: NDArray[np.bool_],
+    round_trip_px: NDArray[np.float32],
+    *,
+    min_eigenvalue: NDArray[np.float32],
+    heights: NDArray[np.float32],
+) -> BoxMotion:
+    """Robust motion of each box from its own points.
+
+    Args:
+        before, after: (N, P, 2) positions; NaN where there is no point.
+        is_found: (N, P) flow converged there and back.
+        round_trip_px: (N, P).
+        min_eigenvalue: (N, P).
+        heights: (N,) of the boxes, in pixels.
+    """
+    heights = np.maximum(heights, 1)
+    exists = ~np.isnan(before[..., 0])
+    n_points = np.maximum(exists.sum(axis=1), 1)
+    tolerance = np.maximum(MAX_ROUND_TRIP_PX, ROUND_TRIP_SHARE * heights)[:, None]
+    found = exists & is_found & (round_trip_px <= tolerance)
+    vectors = np.where(found[..., None], after - before, 0)
+    median = np.stack([masked_median(vectors[..., axis], found) for axis in (0, 1)], axis=1)
+    off = np.linalg.norm(vectors - median[:, None, :], axis=2)
+    inliers = found & (off <= np.maximum(2.0, CONSISTENT_SHARE * heights)[:, None])
+    n_inliers = inliers.sum(axis=1)
+    is_reliable = (n_inliers >= MIN_POINTS) & (n_inliers >= 0.3 * n_points)
+    shift = np.stack([masked_median(vectors[..., axis], inliers) for axis in (0, 1)], axis=1)
+    scale = _scale_from_spread(before, after, inliers, heights)
+    return BoxMotion(
+        shift=np.where(is_reliable[:, None], shift, 0).astype(np.float32),
+        scale=np.where(is_reliable, scale, 1).astype(np.float32),
+        is_reliable=is_reliable,
+        inliers=inliers,
+        flow_std=_spread(vectors, found) / heights,
+        round_trip=masked_median(round_trip_px, exists & is_found) / heights,
+        inlier_ratio=(n_inliers / n_points).astype(np.float32),
+        min_eigenvalue=(np.where(exists, min_eigenvalue, 0).sum(axis=1) / n_points).astype(np.float32),
+    )
+
+
+def _spread(vectors: NDArray[np.float32], is_valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Root mean squared distance (N,) of valid vectors (N, P, 2) from their mean."""
+    count = np.maximum(is_valid.sum(axis=1), 1)
+    weights = is_valid[..., None] / count[:, None, None]
+    mean = (vectors * weights).sum(axis=1, keepdims=True)
+    variance = ((vectors - mean) ** 2 * weights).sum(axis=(1, 2))
+    return np.sqrt(variance).astype(np.float32)
+
+
+def _scale_from_spread(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    inliers: NDArray[np.bool_],
+    heights: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Growth (N,) of the points' median distance from their middle, trusted by the box's size."""
+    spreads = []
+    for points in (before, after):
+        values = np.where(inliers[..., None], points, 0)
+        middle = np.stack([masked_median(values[..., axis], inliers) for axis in (0, 1)], axis=1)
+        distance = np.linalg.norm(values - middle[:, None, :], axis=2)
+        spreads.append(masked_median(distance.astype(np.float32), inliers))
+    enough = (inliers.sum(axis=1) >= 6) & (spreads[0] > 2)
+    growth = np.divide(spreads[1], spreads[0], out=np.ones_like(spreads[0]), where=enough) - 1
+    trust = np.clip(heights / SCALE_FULL_TRUST_PX, 0, 1)
+    return (1 + np.clip(growth * trust, -MAX_SCALE_STEP, MAX_SCALE_STEP)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraMotion:
+    """How the camera moved between two frames: a similarity of the picture."""
+
+    affine: NDArray[np.float64]
+    """(2, 3): later = affine[:, :2] @ earlier + affine[:, 2]."""
+    inlier_ratio: float
+    """Background points that follow it."""
+    is_still: bool
+    """No corner of the picture moved by a visible amount."""
+
+    def shift_at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Displacement (N, 2) that the camera alone gives to points (N, 2)."""
+        if self.is_still:
+            return np.zeros_like(points)
+        moved = points @ self.affine[:, :2].T + self.affine[:, 2]
+        return (moved - points).astype(np.float32)
+
+
+STILL = CameraMotion(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), 1.0, is_still=True)
+
+
+def camera_motion(before: NDArray[np.float32], after: NDArray[np.float32], width: int, height: int) -> CameraMotion:
+    """The similarity that most background points follow, by iteratively reweighted least squares.
+
+    Args:
+        before, after: (M, 2) found background points.
+        width, height: of the frame in pixels.
+    Returns:
+        The motion; `STILL` with its own inlier ratio where too few points agree to tell.
+    """
+    if len(before) < 8:
+        return CameraMotion(STILL.affine, 0.0, is_still=True)
+    centre = np.array([width / 2, height / 2])
+    source, target = before - centre, after - centre
+    residual = np.linalg.norm(target - source - np.median(target - source, axis=0), axis=1)
+    spread = width / 100
+    affine = STILL.affine
+    for _ in range(5):
+        weights = 1 / (1 + (residual / spread) ** 2) ** 2
+        affine = _weighted_similarity(source, target, weights)
+        residual = np.linalg.norm(source @ affine[:, :2].T + affine[:, 2] - target, axis=1)
+        spread = max(1.0, spread / 2)
+    ratio = float(np.mean(residual <= max(1.5, width / 640)))
+    if ratio < 0.4:
+        return CameraMotion(STILL.affine, ratio, is_still=True)
+    linear = affine[:, :2]
+    whole = np.concatenate([linear, (affine[:, 2] + centre - linear @ centre)[:, None]], axis=1)
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+    largest = float(np.abs(corners @ whole[:, :2].T + whole[:, 2] - corners).max())
+    return CameraMotion(whole, ratio, is_still=largest < 0.6 * width / 1280)
+
+
+def _weighted_similarity(
+    source: NDArray[np.floating], target: NDArray[np.floating], weights: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Least-squares rotation, uniform scale and shift (2, 3) that takes source (M, 2) to target (M, 2)."""
+    share = (weights / weights.sum())[:, None]
+    mean_source, mean_target = (source * share).sum(axis=0), (target * share).sum(axis=0)
+    s, t = source - mean_source, target - mean_target
+    norm = float((share * s * s).sum())
+    if norm < 1e-6:
+        a, b = 1.0, 0.0
+    else:
+        a = float((share * s * t).sum()) / norm
+        b = float((share[:, 0] * (s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0])).sum()) / norm
+    linear = np.array([[a, -b], [b, a]])
+    return np.concatenate([linear, (mean_target - linear @ mean_source)[:, None]], axis=1)

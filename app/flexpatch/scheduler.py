@@ -1,0 +1,301 @@
+"""What to look at on this frame, at which scale, on which canvas, or not at all.
+
+The whole frame, at any scale, is just another patch. Every candidate has a value (objects that the look may be
+expected to mend or find) and a cost in detector pixels; the canvas is taken whose candidates' value exceeds the
+price of its pixels by most. Nothing is taken where nothing does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.boxes import contains
+from app.core.types import CandidateReport, CanvasBoxes, FrameBoxes, PatchKind, Size, WorkMode
+from app.flexpatch.canvas import CanvasLayout
+from app.flexpatch.config import PipelineConfig
+from app.flexpatch.detectability import detectability
+from app.flexpatch.discovery import Discovery
+from app.flexpatch.packing import GUTTER_PX, pack
+from app.flexpatch.tracks import TrackTable
+
+CALL_OVERHEAD_PIXELS = 20_000
+"""A detector call costs about as much time as so many pixels, however small its canvas."""
+DOUBT_WEIGHT = 0.6
+"""Worth of a look at a track of which few looks are known, against mending one that surely failed."""
+BLIND_FACTOR = 0.3
+"""A track that was missed at some height is this much less likely to be found at the same or a smaller one."""
+DRIFT_CONTEXT = 0.5
+"""Extra margin, as a share of the object's size, where flow has surely failed."""
+MAX_UPSCALE = 2.0
+MIN_WORTH = 0.25
+"""Candidates whose value is below this share of their pixels' price are not even considered."""
+MAX_OBJECT_CANDIDATES = 48
+WINDOWS = ((Size(320, 192), 1.0), (Size(640, 384), 0.5))
+"""Size in the frame and scale of the regions in which new objects are looked for."""
+WINDOWS_EACH = 3
+RESUME_CUT_VALUE = 0.4
+"""Worth of looking again, with more room, where a patch edge cut an unknown object."""
+PACKING_YIELD = 0.85
+"""Share of a canvas that packing can be expected to fill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A region that could be looked at."""
+
+    kind: PatchKind
+    source: tuple[int, int, int, int]
+    """x1, y1, x2, y2 in whole source-frame pixels, inside the frame."""
+    target: Size
+    """Size on the canvas."""
+    value: float
+    rows: tuple[int, ...] = ()
+    """Tracks that it was made for."""
+
+    @property
+    def pixels(self) -> int:
+        return (self.target.width + GUTTER_PX) * (self.target.height + GUTTER_PX)
+
+    @property
+    def scale(self) -> float:
+        return self.target.height / (self.source[3] - self.source[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to show the detector on one frame, and why."""
+
+    layout: CanvasLayout | None
+    mode: WorkMode
+    reason: str
+    price_per_pixel: float
+    candidates: tuple[CandidateReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the scheduler needs to know of a frame."""
+
+    frame: Size
+    tracks: TrackTable
+    discovery: Discovery
+    ladder: tuple[Size, ...]
+    cut: FrameBoxes
+    """(C, 4) unknown objects that a patch edge cut last time."""
+
+
+def need_of_look(tracks: TrackTable) -> NDArray[np.float64]:
+    """(N,) worth of one look that sees the track for sure: mending what failed, settling what is in doubt."""
+    evidence = tracks.evidence.astype(np.float64)
+    mending = tracks.failure * np.sqrt(evidence)
+    doubt = DOUBT_WEIGHT * evidence * (1 - evidence) / (tracks.n_looks + 1)
+    return np.asarray(mending + doubt)
+
+
+def chance_to_see(tracks: TrackTable, scale: float | NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N,) probability that a look at `scale` finds the track, if it is there."""
+    on_canvas = tracks.heights * scale
+    blind = np.where(on_canvas <= tracks.missed_height_px * 1.2, BLIND_FACTOR, 1.0)
+    return np.asarray(detectability(on_canvas) * blind)
+
+
+def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, must_look: bool) -> Plan:
+    """Choose the most profitable look.
+
+    Args:
+        must_look: look at the whole frame on the largest canvas whatever it costs (first frame, scene cut).
+    """
+    need = need_of_look(scene.tracks)
+    whole = [_whole_frame(scene, need, rung) for rung in scene.ladder]
+    if must_look:
+        return _only_whole(scene, whole, len(whole) - 1, price_per_pixel, "the first look at a scene")
+    parts = _parts(scene, need, config, price_per_pixel)
+    profits = [c.value - _cost(r, price_per_pixel) for c, r in zip(whole, scene.ladder, strict=True)]
+    part_profits = [_profit_of_parts(parts, rung, price_per_pixel) for rung in scene.ladder]
+    best_whole, best_part = int(np.argmax(profits)), int(np.argmax(part_profits))
+    if max(profits[best_whole], part_profits[best_part]) <= 0:
+        reason = "no look is worth the price of its pixels"
+        return Plan(None, "track", reason, price_per_pixel, _left(scene, [*whole, *parts], reason))
+    if profits[best_whole] >= part_profits[best_part]:
+        reason = "the whole frame on one canvas is worth most"
+        plan = _only_whole(scene, whole, best_whole, price_per_pixel, reason)
+        others = _left(scene, parts, "not on its own: the whole frame was looked at")
+        return replace(plan, candidates=plan.candidates + others)
+    return _packed(scene, whole, parts, scene.ladder[best_part], price_per_pixel)
+
+
+def _cost(rung: Size, price_per_pixel: float) -> float:
+    return price_per_pixel * (rung.pixels + CALL_OVERHEAD_PIXELS)
+
+
+# ---------------------------------------------------------------------------------------------- candidates
+
+
+def _whole_frame(scene: Scene, need: NDArray[np.float64], rung: Size) -> Candidate:
+    width, height = scene.frame
+    scale = min(rung.width / width, rung.height / height)
+    target = Size(max(1, min(rung.width, round(width * scale))), max(1, min(rung.height, round(height * scale))))
+    value = float((need * chance_to_see(scene.tracks, scale)).sum()) + scene.discovery.value_of_frame(scale)
+    return Candidate("frame", (0, 0, width, height), target, value)
+
+
+def _parts(scene: Scene, need: NDArray[np.float64], config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
+    """Everything smaller than the whole frame, most value per pixel first."""
+    parts = _object_patches(scene, need, config, price_per_pixel)
+    parts += _windows(scene)
+    parts += _cut_objects(scene)
+    worthy = [part for part in parts if part.value >= MIN_WORTH * price_per_pixel * part.pixels]
+    return sorted(worthy, key=lambda part: -part.value / part.pixels)
+
+
+def _object_patches(
+    scene: Scene, need: NDArray[np.float64], config: PipelineConfig, price_per_pixel: float
+) -> list[Candidate]:
+    """A patch for each track that deserves one; a neighbour that fits in rides along."""
+    tracks, top = scene.tracks, scene.ladder[-1]
+    if not len(tracks):
+        return []
+    size = tracks.boxes[:, 2:] - tracks.boxes[:, :2]
+    longest = size.max(axis=1)
+    margin = longest * (config.context * tracks.patch_growth + DRIFT_CONTEXT * tracks.failure)
+    low = np.floor(np.clip(tracks.boxes[:, :2] - margin[:, None], 0, np.array(scene.frame) - 1))
+    high = np.ceil(np.clip(tracks.boxes[:, 2:] + margin[:, None], low + 1, np.array(scene.frame)))
+    extent = high - low
+    tall = np.maximum(size[:, 1], 0.6 * size[:, 0])
+    scale = np.minimum(config.object_height_px / np.maximum(tall, 1), MAX_UPSCALE)
+    scale = np.minimum(scale, (np.array(top, np.float32) / extent).min(axis=1))
+    worth = need * chance_to_see(tracks, scale)
+    pixels = np.prod(extent * scale[:, None] + GUTTER_PX, axis=1)
+    source = np.concatenate([low, high], axis=1).astype(np.float32)
+    inside = contains(source, tracks.boxes)
+    chance_shared = _chance_shared(tracks, scale)
+    open_rows = worth >= MIN_WORTH * price_per_pixel * pixels
+    found: list[Candidate] = []
+    for row in np.argsort(-worth / pixels, kind="stable").tolist():
+        if not open_rows[row] or len(found) == MAX_OBJECT_CANDIDATES:
+            continue
+        rides = np.flatnonzero(inside[row] & open_rows & (np.arange(len(tracks)) != row))
+        value = float(worth[row] + (need[rides] * chance_shared[row, rides]).sum())
+        open_rows[rides[chance_shared[row, rides] >= 0.7]] = False
+        open_rows[row] = False
+        x1, y1, x2, y2 = (int(side) for side in source[row])
+        target = _target_size(x2 - x1, y2 - y1, float(scale[row]), top)
+        found.append(Candidate("object", (x1, y1, x2, y2), target, value, (row, *rides.tolist())))
+    return found
+
+
+def _chance_shared(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, N) chance to see track j in a patch at the scale of track i's."""
+    return np.stack([chance_to_see(tracks, float(value)) for value in scale])
+
+
+def _windows(scene: Scene) -> list[Candidate]:
+    found = []
+    for size, scale in WINDOWS:
+        if size.width >= scene.frame.width and size.height >= scene.frame.height:
+            continue
+        for window in scene.discovery.windows(size, scale, WINDOWS_EACH):
+            x1, y1, x2, y2 = (int(value) for value in window.box)
+            target = _target_size(x2 - x1, y2 - y1, scale, scene.ladder[-1])
+            found.append(Candidate("motion" if window.is_motion else "tile", (x1, y1, x2, y2), target, window.value))
+    return found
+
+
+def _cut_objects(scene: Scene) -> list[Candidate]:
+    found = []
+    for x1, y1, x2, y2 in scene.cut.tolist():
+        side = max(x2 - x1, y2 - y1)
+        left, top = max(0, int(x1 - side)), max(0, int(y1 - side))
+        right = max(left + 1, min(scene.frame.width, int(x2 + side)))
+        bottom = max(top + 1, min(scene.frame.height, int(y2 + side)))
+        # The object may be twice as tall as the part that was seen; show it at the size of the others.
+        scale = min(1.0, scene.ladder[-1].height / (bottom - top), scene.ladder[-1].width / (right - left))
+        target = _target_size(right - left, bottom - top, scale, scene.ladder[-1])
+        found.append(Candidate("new_object", (left, top, right, bottom), target, RESUME_CUT_VALUE))
+    return found
+
+
+def _target_size(width: int, height: int, scale: float, top: Size) -> Size:
+    return Size(max(1, min(top.width, round(width * scale))), max(1, min(top.height, round(height * scale))))
+
+
+# ------------------------------------------------------------------------------------------------- choices
+
+
+def _profit_of_parts(parts: Sequence[Candidate], rung: Size, price_per_pixel: float) -> float:
+    """Value of the parts that a canvas may be expected to hold, less its price; −∞ where it holds none."""
+    room = PACKING_YIELD * rung.pixels
+    value, n_taken = 0.0, 0
+    for part in parts:
+        if part.pixels <= room and part.target.width <= rung.width and part.target.height <= rung.height:
+            room -= part.pixels
+            value += part.value
+            n_taken += 1
+    return value - _cost(rung, price_per_pixel) if n_taken else -np.inf
+
+
+def _only_whole(scene: Scene, whole: Sequence[Candidate], chosen: int, price_per_pixel: float, reason: str) -> Plan:
+    candidate = whole[chosen]
+    target = (0, 0, *candidate.target)
+    layout = CanvasLayout(
+        scene.ladder[chosen],
+        FrameBoxes(np.array([candidate.source], np.float32)),
+        CanvasBoxes(np.array([target], np.float32)),
+    )
+    taken = _report(scene, candidate, is_taken=True, reason=reason, target=target)
+    others = [item for index, item in enumerate(whole) if index != chosen]
+    left = _left(scene, others, f"a canvas of {scene.ladder[chosen]} is worth more for its price")
+    return Plan(layout, "full", reason, price_per_pixel, (taken, *left))
+
+
+def _packed(
+    scene: Scene, whole: Sequence[Candidate], parts: Sequence[Candidate], rung: Size, price_per_pixel: float
+) -> Plan:
+    sizes = np.array([part.target for part in parts], np.int32)
+    placement = pack(sizes, rung)
+    reports: list[CandidateReport] = []
+    sources, targets = [], []
+    for part, (x, y) in zip(parts, placement.origins.tolist(), strict=True):
+        if x < 0:
+            reports.append(_report(scene, part, is_taken=False, reason="no room left on the canvas"))
+            continue
+        target = (x, y, x + part.target.width, y + part.target.height)
+        reports.append(_report(scene, part, is_taken=True, reason="worth its pixels", target=target))
+        sources.append(part.source)
+        targets.append(target)
+    layout = CanvasLayout(
+        rung,
+        FrameBoxes(np.array(sources, np.float32)),
+        CanvasBoxes(np.array(targets, np.float32)),
+    )
+    left = _left(scene, whole, "patches are worth more for their price")
+    reason = "patches on one canvas are worth most"
+    return Plan(layout, "patch", reason, price_per_pixel, (*reports, *left))
+
+
+def _left(scene: Scene, candidates: Sequence[Candidate], reason: str) -> tuple[CandidateReport, ...]:
+    return tuple(_report(scene, candidate, is_taken=False, reason=reason) for candidate in candidates)
+
+
+def _report(
+    scene: Scene,
+    candidate: Candidate,
+    *,
+    is_taken: bool,
+    reason: str,
+    target: tuple[int, int, int, int] | None = None,
+) -> CandidateReport:
+    x1, y1, x2, y2 = candidate.source
+    return CandidateReport(
+        kind=candidate.kind,
+        box=(float(x1), float(y1), float(x2), float(y2)),
+        scale=candidate.scale,
+        value=candidate.value,
+        pixels=candidate.target.pixels,
+        track_ids=tuple(scene.tracks.ids[list(candidate.rows)].tolist()),
+        is_taken=is_taken,
+        reason=reason,
+        canvas_box=target,
+    )

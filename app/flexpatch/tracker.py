@@ -1,0 +1,319 @@
+"""Follows every object from frame to frame, and learns from each look whether it was right."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.boxes import area, centres, clip, contains, iou, sizes
+from app.core.types import FrameBoxes, PreparedFrame, Size, Vision
+from app.flexpatch.association import associate
+from app.flexpatch.canvas import CanvasLayout, FrameDetections
+from app.flexpatch.config import PipelineConfig
+from app.flexpatch.detectability import SEEN, detectability
+from app.flexpatch.failure import FailureModel, correlation, failure_features
+from app.flexpatch.flow import BoxMotion, CameraMotion, box_motion, camera_motion
+from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+BACKGROUND_GRID = (10, 6)
+MIN_BACKGROUND_POINTS = 30
+SEED_BELOW = 7
+"""A track with fewer points than this gets a fresh set."""
+SEED_MARGIN = (0.18, 0.08)
+"""Share of width and height at each side of a box where no points are set: mostly background there."""
+VELOCITY_GAIN = 0.35
+"""Weight of the newest frame in a track's velocity."""
+COAST_DECAY_S = 0.6
+"""Without flow, a track keeps moving but slows down with this time constant."""
+MIN_VISIBLE = 0.15
+"""A track with a smaller share of its box inside the frame has left."""
+EVIDENCE_MEMORY = 0.12
+"""Weight that the newest look has at least in a track's evidence."""
+BIRTH_SCORE = 0.05
+MIN_EVIDENCE = 0.03
+DUPLICATE_IOU = 0.7
+BLEND_BELOW_FAILURE = 0.3
+"""A track this unlikely to have failed is only corrected by a detection, not replaced."""
+DETECTION_WEIGHT = 0.7
+MAX_GROWTH = 4.0
+FORGET_FACTOR = 4.0
+"""A track is given up after so many lifetimes even if nobody looked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOutcome:
+    """What a look changed."""
+
+    hits: NDArray[np.int64]
+    """Ids of tracks that it confirmed."""
+    born: FrameBoxes
+    """(B, 4) boxes of new tracks."""
+    cut: FrameBoxes
+    """(C, 4) boxes that a patch edge cut and that no track explains: worth a larger patch."""
+
+
+class Tracker:
+    """The live tracks of one stream. Used by one thread at a time."""
+
+    def __init__(self, vision: Vision, n_classes: int, failure_model: FailureModel) -> None:
+        self.tracks = no_tracks(n_classes)
+        self._vision = vision
+        self._failure_model = failure_model
+        self._next_id = 1
+        self._n_classes = n_classes
+        self._background = np.zeros((0, 2), np.float32)
+
+    def forget_all(self) -> None:
+        """Drop every track, as at a scene cut. Ids go on from where they were."""
+        self.tracks = no_tracks(self._n_classes)
+        self._background = np.zeros((0, 2), np.float32)
+
+    # --------------------------------------------------------------------------------------------- propagate
+
+    def propagate(self, earlier: PreparedFrame, later: PreparedFrame, dt_s: float) -> CameraMotion:
+        """Move every box to the later frame: one call of optical flow for all points of all tracks.
+
+        Args:
+            dt_s: stream time between the frames, above 0.
+        """
+        tracks = self.tracks
+        self._seed(earlier)
+        exists = ~np.isnan(tracks.points[..., 0])
+        own = tracks.points[exists]
+        guess = own + np.broadcast_to((tracks.velocity * dt_s)[:, None, :], tracks.points.shape)[exists]
+        n_own = len(own)
+        flow = self._vision.flow(
+            earlier,
+            later,
+            np.concatenate([own, self._background]),
+            np.concatenate([guess, self._background]).astype(np.float32),
+        )
+        camera = self._camera(
+            earlier.size, flow.points[n_own:], flow.is_found[n_own:] & (flow.round_trip_px[n_own:] < 2)
+        )
+        after = np.full_like(tracks.points, np.nan)
+        after[exists] = flow.points[:n_own]
+        motion = box_motion(
+            tracks.points,
+            after,
+            _scatter(exists, flow.is_found[:n_own]),
+            _scatter(exists, flow.round_trip_px[:n_own]),
+            min_eigenvalue=_scatter(exists, flow.min_eigenvalue[:n_own]),
+            heights=tracks.heights,
+        )
+        self._move(motion, camera, after, dt_s)
+        return camera
+
+    def _seed(self, frame: PreparedFrame) -> None:
+        """Give points to tracks that have too few, and to the background."""
+        tracks = self.tracks
+        poor = np.flatnonzero((~np.isnan(tracks.points[..., 0])).sum(axis=1) < SEED_BELOW)
+        if len(poor):
+            boxes = tracks.boxes[poor]
+            margin = sizes(boxes) * np.array(SEED_MARGIN, np.float32)
+            inner = np.concatenate([boxes[:, :2] + margin, boxes[:, 2:] - margin], axis=1)
+            tracks.points[poor] = self._vision.corners(frame, FrameBoxes(inner), POINT_GRID)
+        if len(self._background) < MIN_BACKGROUND_POINTS:
+            whole = FrameBoxes(np.array([[0, 0, *frame.size]], np.float32))
+            points = self._vision.corners(frame, whole, BACKGROUND_GRID)[0]
+            self._background = points[~np.isnan(points[:, 0])]
+
+    def _camera(self, size: Size, ends: NDArray[np.float32], is_found: NDArray[np.bool_]) -> CameraMotion:
+        """The camera's motion from background points outside all tracks; the points go on from where they are."""
+        starts = self._background
+        points = np.concatenate([starts, starts], axis=1)
+        on_track = contains(self.tracks.boxes, points).any(axis=0)
+        is_used = is_found & ~on_track
+        camera = camera_motion(starts[is_used], ends[is_used], size.width, size.height)
+        # With a still camera the points stay where they were set, so that rounding never makes them creep.
+        self._background = starts[is_found] if camera.is_still else ends[is_found]
+        return camera
+
+    def _move(self, motion: BoxMotion, camera: CameraMotion, points: NDArray[np.float32], dt_s: float) -> None:
+        tracks = self.tracks
+        if not len(tracks):
+            return
+        middle = centres(tracks.boxes)
+        by_camera = camera.shift_at(middle)
+        coasting = by_camera + tracks.velocity * np.float32(dt_s)
+        reliable = motion.is_reliable[:, None]
+        shift = np.where(reliable, motion.shift, coasting)
+        velocity = (shift - by_camera) / np.float32(dt_s)
+        change = np.where(reliable, velocity - tracks.velocity, 0)
+        half = sizes(tracks.boxes) * np.float32(0.5) * motion.scale[:, None]
+        middle = middle + shift
+        tracks.boxes = FrameBoxes(np.concatenate([middle - half, middle + half], axis=1).astype(np.float32))
+        slowing = np.float32(np.exp(-dt_s / COAST_DECAY_S))
+        followed = tracks.velocity + np.float32(VELOCITY_GAIN) * change
+        tracks.velocity = np.where(reliable, followed, tracks.velocity * slowing).astype(np.float32)
+        tracks.acceleration = (np.linalg.norm(change, axis=1) / np.maximum(tracks.heights, 1)).astype(np.float32)
+        tracks.points = np.where(motion.inliers[..., None], points, np.nan).astype(np.float32)
+        tracks.flow_std = motion.flow_std
+        tracks.round_trip = motion.round_trip
+        tracks.inlier_ratio = motion.inlier_ratio
+        tracks.min_eigenvalue = motion.min_eigenvalue
+
+    def judge(self, frame: PreparedFrame, pts_s: float) -> None:
+        """Drop what left the frame, and predict for the rest whether the box still holds its object."""
+        tracks = self.tracks
+        if len(tracks):
+            visible = area(clip(tracks.boxes, *frame.size)) / np.maximum(area(tracks.boxes), 1e-3)
+            tracks.keep(visible >= MIN_VISIBLE)
+        if len(tracks):
+            tracks.ncc = correlation(tracks.templates, self._vision.templates(frame, tracks.boxes))
+            tracks.failure = self._failure_model.predict(failure_features(tracks, pts_s))
+
+    # ------------------------------------------------------------------------------------------------- merge
+
+    def merge(
+        self,
+        frame: PreparedFrame,
+        pts_s: float,
+        layout: CanvasLayout,
+        detections: FrameDetections,
+        config: PipelineConfig,
+    ) -> MergeOutcome:
+        """Take what the detector saw: confirm, correct, count misses, start and end tracks."""
+        tracks = self.tracks
+        ids_before = tracks.ids
+        matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections)
+        examined_px = examined_height(layout, tracks.boxes, frame.size)
+        self._count_misses(matches.tracks, examined_px)
+        self._confirm(frame, pts_s, matches.tracks, detections[matches.detections])
+        fresh = detections[matches.new]
+        fresh = fresh[self._is_unexplained(fresh) & (fresh.scores >= BIRTH_SCORE)]
+        born = self._start(frame, pts_s, fresh)
+        unexplained_cut = detections[detections.is_cut & ~np.isin(np.arange(len(detections)), matches.detections)]
+        unexplained_cut = unexplained_cut[self._is_unexplained(unexplained_cut)]
+        self._end(pts_s, config)
+        return MergeOutcome(
+            hits=np.concatenate([ids_before[matches.tracks], born]),
+            born=fresh.boxes,
+            cut=unexplained_cut.boxes,
+        )
+
+    def _count_misses(self, hit_rows: NDArray[np.intp], examined_px: NDArray[np.float32]) -> None:
+        """A miss counts only where a patch held the whole track at a scale at which it could be seen."""
+        tracks = self.tracks
+        missed = examined_px > 0
+        missed[hit_rows] = False
+        if not missed.any():
+            return
+        weight = detectability(examined_px[missed]).astype(np.float32)
+        tracks.n_looks[missed] += weight
+        gain = np.maximum(weight / tracks.n_looks[missed], EVIDENCE_MEMORY * weight)
+        tracks.evidence[missed] *= 1 - gain
+        tracks.missed_height_px[missed] = np.maximum(tracks.missed_height_px[missed], examined_px[missed])
+        tracks.n_misses[missed] += (weight >= SEEN).astype(np.int32)
+
+    def _confirm(self, frame: PreparedFrame, pts_s: float, rows: NDArray[np.intp], found: FrameDetections) -> None:
+        tracks = self.tracks
+        if not len(rows):
+            return
+        tracks.n_looks[rows] += 1
+        gain = np.maximum(1 / tracks.n_looks[rows], EVIDENCE_MEMORY)
+        tracks.evidence[rows] += gain * (found.scores - tracks.evidence[rows])
+        tracks.class_scores[rows, found.class_ids] += found.scores
+        tracks.confidence[rows] = found.scores
+        tracks.n_misses[rows] = 0
+        tracks.missed_height_px[rows] = 0
+        growth = np.where(found.is_cut, np.minimum(tracks.patch_growth[rows] * 1.6, MAX_GROWTH), 1)
+        tracks.patch_growth[rows] = growth
+        whole = ~found.is_cut
+        rows, boxes = rows[whole], found.boxes[whole]
+        settled = tracks.failure[rows] < BLEND_BELOW_FAILURE
+        share = np.where(settled, DETECTION_WEIGHT, 1)[:, None].astype(np.float32)
+        tracks.boxes[rows] += share * (boxes - tracks.boxes[rows])
+        tracks.detected_pts_s[rows] = pts_s
+        tracks.failure[rows] = 0
+        tracks.ncc[rows] = 1
+        tracks.templates[rows] = self._vision.templates(frame, FrameBoxes(tracks.boxes[rows]))
+        self._drop_points_outside(rows)
+
+    def _drop_points_outside(self, rows: NDArray[np.intp]) -> None:
+        """After a correction, points that are no longer on the object are given up."""
+        tracks = self.tracks
+        points, boxes = tracks.points[rows], tracks.boxes[rows]
+        with np.errstate(invalid="ignore"):
+            inside = (points >= boxes[:, None, :2]) & (points <= boxes[:, None, 2:])
+        tracks.points[rows] = np.where(inside.all(axis=2, keepdims=True), points, np.nan)
+
+    def _is_unexplained(self, found: FrameDetections) -> NDArray[np.bool_]:
+        """(M,) detections that do not just repeat a track of their class."""
+        tracks = self.tracks
+        if not len(tracks):
+            return np.ones(len(found), bool)
+        same = tracks.class_ids[:, None] == found.class_ids[None, :]
+        return ~((iou(tracks.boxes, found.boxes) > 0.5) & same).any(axis=0)
+
+    def _start(self, frame: PreparedFrame, pts_s: float, found: FrameDetections) -> NDArray[np.int64]:
+        ids = np.arange(self._next_id, self._next_id + len(found), dtype=np.int64)
+        if not len(found):
+            return ids
+        self._next_id += len(found)
+        templates = self._vision.templates(frame, found.boxes)
+        fresh = new_tracks(
+            ids,
+            FrameBoxes(found.boxes.copy()),
+            found.scores,
+            found.class_ids,
+            n_classes=self._n_classes,
+            pts_s=pts_s,
+            templates=templates,
+        )
+        if len(self.tracks):
+            self.tracks.append(fresh)
+        else:
+            self.tracks = fresh
+        return ids
+
+    def _end(self, pts_s: float, config: PipelineConfig) -> None:
+        """Remove tracks without evidence, long unconfirmed ones, duplicates, and the weakest beyond the limit."""
+        tracks = self.tracks
+        if not len(tracks):
+            return
+        age = pts_s - tracks.detected_pts_s
+        expired = (age > config.track_lifetime_s) & (tracks.n_misses > 0)
+        expired |= age > FORGET_FACTOR * config.track_lifetime_s
+        kept = (tracks.evidence >= MIN_EVIDENCE) & ~expired & ~_is_duplicate(tracks)
+        if kept.sum() > config.max_tracks:
+            ranked = np.argsort(np.where(kept, -tracks.evidence, np.inf), kind="stable")
+            kept[ranked[config.max_tracks :]] = False
+        tracks.keep(kept)
+
+
+def examined_height(layout: CanvasLayout, boxes: FrameBoxes, frame: Size) -> NDArray[np.float32]:
+    """How tall each track was on the canvas, in the patch that held all of it at the largest scale.
+
+    Args:
+        boxes: (N, 4) of tracks; a part beyond the frame cannot be shown and is not asked for.
+    Returns:
+        (N,) canvas pixels; 0 where no patch contained the track.
+    """
+    if not len(boxes):
+        return np.zeros(0, np.float32)
+    shown = clip(boxes, *frame)
+    inside = contains(layout.source, shown)
+    heights = layout.scale[:, 1:2] * (shown[:, 3] - shown[:, 1])[None, :]
+    return np.where(inside, heights, 0).max(axis=0).astype(np.float32)
+
+
+def _is_duplicate(tracks: TrackTable) -> NDArray[np.bool_]:
+    """(N,) tracks that lie on another of the same class with more evidence; the older one wins a tie."""
+    weight = tracks.evidence * np.minimum(tracks.n_looks, 5)
+    same = (iou(tracks.boxes, tracks.boxes) > DUPLICATE_IOU) & (tracks.class_ids[:, None] == tracks.class_ids[None, :])
+    order = np.arange(len(tracks))
+    beaten_by = (weight[None, :] > weight[:, None]) | (
+        (weight[None, :] == weight[:, None]) & (order[None, :] < order[:, None])
+    )
+    return np.asarray((same & beaten_by).any(axis=1))
+
+
+def _scatter(exists: NDArray[np.bool_], values: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Values of existing points, back in their (N, P) places; 0 elsewhere."""
+    table = np.zeros((len(exists), POINTS_PER_TRACK), values.dtype)
+    table[exists] = values
+    return table

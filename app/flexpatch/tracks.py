@@ -1,0 +1,128 @@
+"""The live tracks of one stream, one array a property."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.types import FrameBoxes
+
+POINT_GRID = (3, 4)
+"""Columns and rows of points followed in each box."""
+POINTS_PER_TRACK = POINT_GRID[0] * POINT_GRID[1]
+
+
+@dataclass(slots=True)
+class TrackTable:
+    """N tracks. Row i of every array belongs to the same track; rows keep their order, oldest first."""
+
+    ids: NDArray[np.int64]
+    boxes: FrameBoxes
+    """(N, 4); may reach beyond the frame."""
+    velocity: NDArray[np.float32]
+    """(N, 2) px/s of the centre, the camera's motion taken out."""
+    class_scores: NDArray[np.float32]
+    """(N, C) summed detector scores for each class."""
+    evidence: NDArray[np.float32]
+    """(N,) running mean of the scores of all looks, a miss counting as 0."""
+    n_looks: NDArray[np.float32]
+    """(N,) looks so far, each weighted by how well it could see the object."""
+    n_misses: NDArray[np.int32]
+    """(N,) looks in a row that came back empty."""
+    missed_height_px: NDArray[np.float32]
+    """(N,) tallest height on a canvas at which the latest looks missed; 0 after a hit."""
+    patch_growth: NDArray[np.float32]
+    """(N,) factor on the margin of the next patch; above 1 after a detection was cut by a patch edge."""
+    born_pts_s: NDArray[np.float64]
+    detected_pts_s: NDArray[np.float64]
+    """(N,) when a detector last confirmed the object."""
+    points: NDArray[np.float32]
+    """(N, P, 2) points followed; NaN where there is none."""
+    templates: NDArray[np.float32]
+    """(N, T, T) luma at the last confirmation."""
+    min_eigenvalue: NDArray[np.float32]
+    ncc: NDArray[np.float32]
+    acceleration: NDArray[np.float32]
+    flow_std: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    round_trip: NDArray[np.float32]
+    inlier_ratio: NDArray[np.float32]
+    failure: NDArray[np.float32]
+    """(N,) probability that the box no longer overlaps its object by half."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def keep(self, is_kept: NDArray[np.bool_]) -> None:
+        """Drop the rows where `is_kept` (N,) is false."""
+        if not is_kept.all():
+            for item in fields(self):
+                setattr(self, item.name, getattr(self, item.name)[is_kept])
+
+    def append(self, other: "TrackTable") -> None:
+        """Add the rows of another table at the end."""
+        for item in fields(self):
+            joined = np.concatenate([getattr(self, item.name), getattr(other, item.name)])
+            setattr(self, item.name, joined)
+
+    @property
+    def class_ids(self) -> NDArray[np.intp]:
+        """(N,) the class with the most evidence."""
+        return self.class_scores.argmax(axis=1) if len(self) else np.zeros(0, np.intp)
+
+    @property
+    def heights(self) -> NDArray[np.float32]:
+        return self.boxes[:, 3] - self.boxes[:, 1]
+
+
+def new_tracks(
+    ids: NDArray[np.int64],
+    boxes: FrameBoxes,
+    scores: NDArray[np.float32],
+    class_ids: NDArray[np.int32],
+    *,
+    n_classes: int,
+    pts_s: float,
+    templates: NDArray[np.float32],
+) -> TrackTable:
+    """Tracks just born from detections (N of them), seen once, at rest, without points yet."""
+    n = len(ids)
+    class_scores = np.zeros((n, n_classes), np.float32)
+    class_scores[np.arange(n), class_ids] = scores
+    zeros, ones = np.zeros(n, np.float32), np.ones(n, np.float32)
+    return TrackTable(
+        ids=ids,
+        boxes=boxes,
+        velocity=np.zeros((n, 2), np.float32),
+        class_scores=class_scores,
+        evidence=scores.astype(np.float32),
+        n_looks=ones,
+        n_misses=np.zeros(n, np.int32),
+        missed_height_px=zeros.copy(),
+        patch_growth=ones.copy(),
+        born_pts_s=np.full(n, pts_s),
+        detected_pts_s=np.full(n, pts_s),
+        points=np.full((n, POINTS_PER_TRACK, 2), np.nan, np.float32),
+        templates=templates,
+        min_eigenvalue=zeros.copy(),
+        ncc=ones.copy(),
+        acceleration=zeros.copy(),
+        flow_std=zeros.copy(),
+        confidence=scores.astype(np.float32),
+        round_trip=zeros.copy(),
+        inlier_ratio=ones.copy(),
+        failure=zeros.copy(),
+    )
+
+
+def no_tracks(n_classes: int) -> TrackTable:
+    """An empty table. Its templates have no size yet: the first rows replace it rather than join it."""
+    return new_tracks(
+        np.zeros(0, np.int64),
+        FrameBoxes(np.zeros((0, 4), np.float32)),
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int32),
+        n_classes=n_classes,
+        pts_s=0.0,
+        templates=np.zeros((0, 0, 0), np.float32),
+    )

@@ -1,0 +1,310 @@
+"""The work on pixels, on the CPU with OpenCV.
+
+Flow, corners and maps use the luma plane at reduced size; colour is touched only where a patch is cut.
+Source-frame coordinates are continuous (a pixel's centre is at +0.5); OpenCV's count from pixel centres.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.types import (
+    BgrPicture,
+    FrameBoxes,
+    PatchCopy,
+    Picture,
+    PointFlow,
+    PreparedFrame,
+    Size,
+    YuvPicture,
+)
+from app.vision.colour import planes_to_bgr
+
+LUMA_WIDTH_PX = 1280
+"""Luma is reduced by the smallest whole number that brings it to that width: 2 for 1080p, 3 for 4K."""
+CELL_LUMA_PX = 8
+"""The paper's cell, on the reduced plane."""
+WINDOW_PX = 13
+PYRAMID_LEVELS = 3
+SEARCH = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03)
+TEMPLATE_SIDE = 16
+SAMPLES_PER_CELL = 6
+MIN_CORNER_EIGENVALUE = 1e-5
+"""Below this a corner has no texture to follow (luma in 0..1, per window pixel)."""
+MOTION_THRESHOLD = 12
+"""Change of luma, of 255, that counts as motion; above the noise of a compressed stream."""
+CANNY_LOW, CANNY_HIGH = 60, 160
+THUMBNAIL = (32, 18)
+
+
+class CpuFrame:
+    """A picture with the reduced planes that were derived from it so far."""
+
+    __slots__ = ("half", "luma", "picture", "scale", "size", "thumbnail")
+
+    def __init__(self, picture: Picture, divisor: int) -> None:
+        self.picture = picture
+        self.size = picture.size
+        reduced = Size(max(1, self.size.width // divisor), max(1, self.size.height // divisor))
+        self.scale = np.array([reduced.width / self.size.width, reduced.height / self.size.height], np.float32)
+        self.half: Picture | None = None
+        if isinstance(picture, YuvPicture):
+            self.luma = _reduce(picture.y, reduced)
+        else:
+            small = _reduce(picture.pixels, reduced)
+            if divisor == 2:
+                self.half = BgrPicture(small)
+            self.luma = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+        self.thumbnail = _levelled(cv2.resize(self.luma, THUMBNAIL, interpolation=cv2.INTER_AREA))
+
+    def at_most(self, scale: float) -> Picture:
+        """The picture itself, or at half size if it is wanted at `scale` of half or less."""
+        if scale > 0.5:
+            return self.picture
+        if self.half is None:
+            self.half = _halve(self.picture)
+        return self.half
+
+
+class CpuVision:
+    """`core.types.Vision` with OpenCV. One instance per stream; not thread-safe."""
+
+    def __init__(self) -> None:
+        self._divisor = 0
+        self._eigenvalues = np.zeros((0, 0), np.float32)
+
+    @property
+    def cell_px(self) -> int:
+        return CELL_LUMA_PX * max(1, self._divisor)
+
+    def prepare(self, picture: Picture) -> PreparedFrame:
+        if not self._divisor:
+            self._divisor = -(-picture.size.width // LUMA_WIDTH_PX)
+        return CpuFrame(picture, self._divisor)
+
+    def flow(
+        self,
+        earlier: PreparedFrame,
+        later: PreparedFrame,
+        points: NDArray[np.float32],
+        guess: NDArray[np.float32],
+    ) -> PointFlow:
+        before, after = _own(earlier), _own(later)
+        if len(points) == 0:
+            return PointFlow(points, np.zeros(0, bool), np.zeros(0, np.float32), np.zeros(0, np.float32))
+        start = _to_luma(points, before.scale)
+        there, found, eigenvalues = cv2.calcOpticalFlowPyrLK(
+            before.luma,
+            after.luma,
+            start,
+            _to_luma(guess, after.scale),
+            winSize=(WINDOW_PX, WINDOW_PX),
+            maxLevel=PYRAMID_LEVELS,
+            criteria=SEARCH,
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW | cv2.OPTFLOW_LK_GET_MIN_EIGENVALS,
+        )
+        # The way back starts where the point came from: a point that is right stays there, and the search is
+        # short; one that jumped to a look-alike converges elsewhere.
+        back, found_back, _ = cv2.calcOpticalFlowPyrLK(
+            after.luma,
+            before.luma,
+            there,
+            start.copy(),
+            winSize=(WINDOW_PX, WINDOW_PX),
+            maxLevel=1,
+            criteria=SEARCH,
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+        )
+        ends = _to_frame(there, after.scale)
+        inside = np.all((ends >= 0) & (ends <= np.asarray(after.size, np.float32)), axis=1)
+        round_trip = np.linalg.norm((back - start) / before.scale, axis=1).astype(np.float32)
+        return PointFlow(
+            points=ends,
+            is_found=(found[:, 0] == 1) & (found_back[:, 0] == 1) & inside,
+            round_trip_px=np.where(np.isfinite(round_trip), round_trip, np.float32(1e6)),
+            min_eigenvalue=eigenvalues[:, 0],
+        )
+
+    def corners(self, frame: PreparedFrame, boxes: FrameBoxes, grid: tuple[int, int]) -> NDArray[np.float32]:
+        own = _own(frame)
+        columns, rows = grid
+        n_cells = columns * rows
+        if len(boxes) == 0:
+            return np.zeros((0, n_cells, 2), np.float32)
+        height, width = own.luma.shape
+        luma_boxes = boxes * np.tile(own.scale, 2)
+        eigenvalues = self._eigenvalues_in(own.luma, luma_boxes)
+        samples = SAMPLES_PER_CELL
+        fractions_x = (np.arange(columns * samples, dtype=np.float32) + 0.5) / (columns * samples)
+        fractions_y = (np.arange(rows * samples, dtype=np.float32) + 0.5) / (rows * samples)
+        size = luma_boxes[:, 2:] - luma_boxes[:, :2]
+        x = np.floor(luma_boxes[:, 0:1] + size[:, 0:1] * fractions_x).astype(np.int32)
+        y = np.floor(luma_boxes[:, 1:2] + size[:, 1:2] * fractions_y).astype(np.int32)
+        inside = ((x >= 0) & (x < width))[:, None, :] & ((y >= 0) & (y < height))[:, :, None]
+        strength = eigenvalues[np.clip(y, 0, height - 1)[:, :, None], np.clip(x, 0, width - 1)[:, None, :]]
+        strength = np.where(inside, strength, 0)
+        cells = strength.reshape(-1, rows, samples, columns, samples).transpose(0, 1, 3, 2, 4)
+        cells = cells.reshape(len(boxes), n_cells, samples * samples)
+        best = cells.argmax(axis=2)
+        cell_y, cell_x = np.divmod(np.arange(n_cells), columns)
+        rows_taken = np.arange(len(boxes))[:, None]
+        point_x = x[rows_taken, cell_x * samples + best % samples]
+        point_y = y[rows_taken, cell_y * samples + best // samples]
+        points = (np.stack([point_x, point_y], axis=2) + np.float32(0.5)) / own.scale
+        textured = cells.max(axis=2) >= MIN_CORNER_EIGENVALUE
+        return np.where(textured[..., None], points, np.nan).astype(np.float32)
+
+    def _eigenvalues_in(self, luma: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map as large as `luma` whose values are valid inside the boxes."""
+        height, width = luma.shape
+        low = np.clip(np.floor(boxes[:, :2]).astype(int), 0, (width, height))
+        high = np.clip(np.ceil(boxes[:, 2:]).astype(int), 0, (width, height))
+        if np.prod(np.maximum(high - low, 0), axis=1).sum() > 0.5 * luma.size:
+            return cv2.cornerMinEigenVal(luma, 3)
+        if self._eigenvalues.shape != luma.shape:
+            self._eigenvalues = np.zeros(luma.shape, np.float32)
+        for (x1, y1), (x2, y2) in zip(low.tolist(), high.tolist(), strict=True):
+            if x2 > x1 and y2 > y1:
+                self._eigenvalues[y1:y2, x1:x2] = cv2.cornerMinEigenVal(luma[y1:y2, x1:x2], 3)
+        return self._eigenvalues
+
+    def templates(self, frame: PreparedFrame, boxes: FrameBoxes) -> NDArray[np.float32]:
+        own = _own(frame)
+        if len(boxes) == 0:
+            return np.zeros((0, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
+        fractions = (np.arange(TEMPLATE_SIDE, dtype=np.float32) + 0.5) / TEMPLATE_SIDE
+        luma_boxes = (boxes * np.tile(own.scale, 2)).astype(np.float32)
+        size = luma_boxes[:, 2:] - luma_boxes[:, :2]
+        x = luma_boxes[:, 0:1] + size[:, 0:1] * fractions - 0.5
+        y = luma_boxes[:, 1:2] + size[:, 1:2] * fractions - 0.5
+        shape = (len(boxes), TEMPLATE_SIDE, TEMPLATE_SIDE)
+        map_x = np.broadcast_to(x[:, None, :], shape).reshape(-1, TEMPLATE_SIDE)
+        map_y = np.broadcast_to(y[:, :, None], shape).reshape(-1, TEMPLATE_SIDE)
+        values = cv2.remap(own.luma, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return values.reshape(shape).astype(np.float32)
+
+    def edge_map(self, frame: PreparedFrame) -> NDArray[np.float32]:
+        return _share_by_cell(cv2.Canny(_own(frame).luma, CANNY_LOW, CANNY_HIGH))
+
+    def motion_map(
+        self, earlier: PreparedFrame, later: PreparedFrame, camera: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
+        before, after = _own(earlier), _own(later)
+        reference = before.luma
+        covered: NDArray[np.uint8] | None = None
+        if camera is not None:
+            matrix = _camera_on_luma(camera, after.scale)
+            height, width = after.luma.shape
+            reference = cv2.warpAffine(reference, matrix, (width, height), flags=cv2.INTER_LINEAR)
+            covered = cv2.warpAffine(
+                np.full(before.luma.shape, 255, np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST
+            )
+        change = cv2.absdiff(reference, after.luma)
+        _, changed = cv2.threshold(change, MOTION_THRESHOLD, 255, cv2.THRESH_BINARY)
+        if covered is not None:
+            changed &= covered  # what the camera has just uncovered has nothing to be compared with
+        return _share_by_cell(changed)
+
+    def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
+        correlation = float(np.mean(_own(earlier).thumbnail * _own(later).thumbnail))
+        return min(1.0, max(0.0, 1.0 - correlation))
+
+    def canvas(
+        self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
+    ) -> NDArray[np.uint8]:
+        own = _own(frame)
+        canvas = np.empty((size.height, size.width, 3), np.uint8)
+        canvas[:] = pad_value
+        for copy in copies:
+            x1, y1, x2, y2 = copy.target
+            canvas[y1:y2, x1:x2] = _cut(own, copy)
+        return canvas
+
+
+def to_bgr(picture: Picture) -> NDArray[np.uint8]:
+    """The whole picture as (H, W, 3) BGR; the picture's own pixels where it already is."""
+    if isinstance(picture, BgrPicture):
+        return picture.pixels
+    return planes_to_bgr(picture, (0, 0, *picture.size), picture.size)
+
+
+def _cut(frame: CpuFrame, copy: PatchCopy) -> NDArray[np.uint8]:
+    """One patch, resized: bilinear, from the half-size picture where it is reduced by two or more."""
+    x1, y1, x2, y2 = copy.source
+    target = Size(copy.target[2] - copy.target[0], copy.target[3] - copy.target[1])
+    scale = max(target.width / (x2 - x1), target.height / (y2 - y1))
+    picture = frame.at_most(scale)
+    if picture is not frame.picture:
+        x1, y1 = x1 // 2, y1 // 2
+        x2, y2 = max(x1 + 1, x2 // 2), max(y1 + 1, y2 // 2)
+    if isinstance(picture, YuvPicture):
+        return planes_to_bgr(picture, (x1, y1, x2, y2), target)
+    return _resize(picture.pixels[y1:y2, x1:x2], target)
+
+
+def _resize(pixels: NDArray[np.uint8], target: Size) -> NDArray[np.uint8]:
+    if (pixels.shape[1], pixels.shape[0]) == target:
+        return pixels
+    return cv2.resize(pixels, target, interpolation=cv2.INTER_LINEAR)
+
+
+def _halve(picture: Picture) -> Picture:
+    if isinstance(picture, BgrPicture):
+        width, height = picture.size
+        return BgrPicture(_reduce(picture.pixels, Size(max(1, width // 2), max(1, height // 2))))
+    width, height = picture.size
+    chroma_size = Size(max(1, picture.u.shape[1] // 2), max(1, picture.u.shape[0] // 2))
+    return YuvPicture(
+        y=_reduce(picture.y, Size(max(1, width // 2), max(1, height // 2))),
+        u=_reduce(picture.u, chroma_size),
+        v=_reduce(picture.v, chroma_size),
+        is_full_range=picture.is_full_range,
+    )
+
+
+def _reduce(plane: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    if (plane.shape[1], plane.shape[0]) == size:
+        return plane
+    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+
+
+def _levelled(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Zero mean, unit deviation: exposure undone. A flat picture stays zero."""
+    values = thumbnail.astype(np.float32)
+    values -= values.mean()
+    deviation = float(values.std())
+    return values / deviation if deviation > 1 else np.zeros_like(values)
+
+
+def _share_by_cell(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Share of non-zero pixels of a 0/255 mask in each cell; the last row and column may be cut."""
+    height, width = mask.shape
+    rows, columns = -(-height // CELL_LUMA_PX), -(-width // CELL_LUMA_PX)
+    bottom, right = rows * CELL_LUMA_PX - height, columns * CELL_LUMA_PX - width
+    if bottom or right:
+        mask = cv2.copyMakeBorder(mask, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0)
+    cells = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA)
+    return cells.astype(np.float32) / np.float32(255)
+
+
+def _camera_on_luma(camera: NDArray[np.float64], scale: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The camera's affine in OpenCV's coordinates of the reduced plane."""
+    linear = camera[:, :2] * (scale[:, None] / scale[None, :])
+    offset = camera[:, 2] * scale + linear @ np.array([0.5, 0.5]) - 0.5
+    return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def _to_luma(points: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    return points * scale - np.float32(0.5)
+
+
+def _to_frame(points: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (points + np.float32(0.5)) / scale
+
+
+def _own(frame: PreparedFrame) -> CpuFrame:
+    if not isinstance(frame, CpuFrame):
+        raise TypeError(f"CpuVision was given a {type(frame).__name__} that another vision prepared")
+    return frame
