@@ -1,0 +1,72 @@
+"""What happens around every request: an id, a measurement, and an answer even to a defect of ours."""
+
+import logging
+import re
+import secrets
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api import problems
+from app.core.clock import Clock
+from app.telemetry.logs import bind_log_context
+from app.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_ID = "x-request-id"
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_CLIENT_CLOSED = 499
+"""The status counted for requests whose client left before the response began."""
+
+
+class RequestMiddleware:
+    """Gives each request an id, counts and times it, and turns what nobody handled into a problem.
+
+    The id is the client's `X-Request-Id` if it is well-formed; it goes back with the response and into the log.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Clock) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = self._clock.now_s()
+        given = Headers(scope=scope).get(_REQUEST_ID, "")
+        request_id = given if _GOOD_ID.fullmatch(given) else secrets.token_hex(8)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[_REQUEST_ID] = request_id
+            await send(message)
+
+        with bind_log_context(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                if status:
+                    raise
+                logger.exception("request failed unexpectedly", extra={"path": scope["path"]})
+                await problems.response(error, scope["path"])(scope, receive, send_with_id)
+            finally:
+                self._metrics.http_request(
+                    route_template(scope),
+                    scope["method"] if scope["method"] in _METHODS else "other",
+                    status or _CLIENT_CLOSED,
+                    self._clock.now_s() - started_s,
+                )
+
+
+def route_template(scope: Scope) -> str:
+    """The path of the matched route with its parameters' names, so that labels stay few."""
+    route: Any = scope.get("route")
+    return getattr(route, "path", None) or "unmatched"

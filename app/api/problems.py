@@ -1,0 +1,149 @@
+"""Every error as an RFC 9457 problem: one table from class to status and title."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.core import errors
+from app.core.wire import error_code
+from app.telemetry.logs import redact
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE_PREFIX = "urn:flexpatch:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """How one kind of error looks from outside. Its code is the class's name in snake case."""
+
+    status: int
+    title: str
+    retryable: bool = False
+    """Whether the very same request may succeed later."""
+    retry_after_s: float | None = None
+    """Advice for errors that do not know better, in seconds."""
+
+
+PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
+    {
+        errors.FlexPatchError: Problem(500, "Internal error"),
+        errors.InputError: Problem(422, "Input not understood"),
+        errors.FrameError: Problem(422, "Frame not usable"),
+        errors.FrameEmpty: Problem(422, "Frame is empty"),
+        errors.FrameFormatUnknown: Problem(415, "Not a JPEG, PNG or WebP image"),
+        errors.FrameTooLarge: Problem(413, "Frame is too large"),
+        errors.FrameCorrupt: Problem(422, "Frame is damaged"),
+        errors.FrameSizeChanged: Problem(409, "Frame has another size than the session's first"),
+        errors.FrameOutOfOrder: Problem(409, "Frame is out of order"),
+        errors.SourceError: Problem(422, "Source not usable"),
+        errors.ModelError: Problem(422, "Model not usable"),
+        errors.ModelNotFound: Problem(422, "No such model"),
+        errors.ModelUnreadable: Problem(422, "Model cannot be read"),
+        errors.ModelNotRecognised: Problem(422, "Model is of an unknown kind"),
+        errors.SettingsError: Problem(422, "Setting makes no sense"),
+        errors.SessionError: Problem(409, "Session does not allow this"),
+        errors.SessionNotFound: Problem(404, "No such session"),
+        errors.SessionExists: Problem(409, "Session exists already"),
+        errors.SessionEnded: Problem(410, "Session has ended"),
+        errors.SessionLimitReached: Problem(429, "No room for another session", True, 5.0),
+        # Not 503: nothing passes by itself, but naming a detector in the body resolves the conflict.
+        errors.SessionNeedsDetector: Problem(409, "No detector is configured"),
+        errors.QueueFull: Problem(429, "Session is busy", True),
+        errors.ResultNotFound: Problem(404, "No such result", True),
+        errors.DetectorFailed: Problem(503, "Detector failed on this frame", True, 1.0),
+    }
+)
+
+
+def document(error: Exception, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
+    """An error's status, problem document and extra headers.
+
+    Args:
+        instance: what the error is about: the path of the request.
+    """
+    if isinstance(error, HTTPException):
+        return _from_http(error, instance)
+    if isinstance(error, RequestValidationError):
+        return _from_validation(error, instance)
+    if not isinstance(error, errors.FlexPatchError):
+        detail = "Something went wrong on our side; the log of the service tells what."
+        return 500, _members(Problem(500, "Internal error"), "internal_error", detail, instance), {}
+    kind = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
+    members = _members(kind, error_code(error), redact(str(error)), instance)
+    retry_after_s = error.retry_after_s if isinstance(error, errors.QueueFull) else kind.retry_after_s
+    if retry_after_s is None:
+        return kind.status, members, {}
+    members["retry_after_s"] = round(retry_after_s, 3)
+    return kind.status, members, {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
+
+
+def response(error: Exception, instance: str) -> Response:
+    """The response to a request that met an error."""
+    status, members, headers = document(error, instance)
+    if status in {204, 304}:
+        return Response(status_code=status, headers=headers)
+    return Response(encode(members), status, headers, MEDIA_TYPE)
+
+
+def not_ready(checks: Sequence[Mapping[str, object]], instance: str) -> Response:
+    """The answer of a service that cannot do its work, with what it looked at."""
+    detail = " ".join(str(check["detail"]) for check in checks if not check["ok"])
+    members = _members(Problem(503, "Not ready", retryable=True), "not_ready", detail, instance)
+    members["checks"] = list(checks)
+    return Response(encode(members), 503, media_type=MEDIA_TYPE)
+
+
+def encode(members: Mapping[str, object]) -> bytes:
+    """A problem document as JSON."""
+    return json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer every foreseen error with a problem."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return response(error, request.url.path)
+
+    for kind in (errors.FlexPatchError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handle)
+
+
+def _members(kind: Problem, code: str, detail: str, instance: str) -> dict[str, object]:
+    return {
+        "type": _TYPE_PREFIX + code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": instance,
+        "code": code,
+        "retryable": kind.retryable,
+    }
+
+
+def _from_http(error: HTTPException, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
+    status = HTTPStatus(error.status_code)
+    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
+    detail = error.detail if error.detail != status.phrase else status.description or status.phrase
+    return status, _members(Problem(status, status.phrase), code, detail, instance), dict(error.headers or {})
+
+
+def _from_validation(error: RequestValidationError, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
+    found = [
+        {"where": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])} for item in error.errors()
+    ]
+    # The input itself is left out: it may hold credentials.
+    detail = "; ".join(f"{item['where']}: {item['message']}" for item in found[:5])
+    members = _members(Problem(422, "Request not understood"), "invalid_request", detail, instance)
+    members["errors"] = found
+    return 422, members, {}

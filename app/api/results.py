@@ -1,0 +1,123 @@
+"""Results for those who did not push the frame: the log, a long poll, an event stream, explanations."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.openapi import responses
+from app.api.schemas import CandidateModel, ExplanationModel, FrameResultModel, ResultPage
+from app.api.services import ServicesParameter, SessionParameter
+from app.core.errors import SessionEnded
+from app.sessions.result_log import Gap, LogEvent, ResultRecord
+from app.sessions.session import Session
+from app.core.wire import error_code
+
+MAX_SEQ = 2**53
+_JSON = "application/json"
+_MAX_WAIT_S = 60.0
+
+router = APIRouter(prefix="/sessions/{session_id}", tags=["results"])
+
+AfterSeq = Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="Only results with higher numbers.")]
+
+
+@router.get("/results", response_model=ResultPage, responses=responses(404))
+async def read_results(
+    session: SessionParameter,
+    after_seq: AfterSeq = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many results.")] = 100,
+) -> Response:
+    """The oldest results in the log above a number. `discarded_to_seq` above `after_seq` means a gap."""
+    page = session.log.after(after_seq or 0, limit)
+    head = json.dumps({"session": session.id, "last_seq": page.last_seq, "discarded_to_seq": page.discarded_to_seq})
+    results = b",".join(record.payload for record in page.records)
+    return Response(head[:-1].encode() + b', "results": [' + results + b"]}", media_type=_JSON)
+
+
+@router.get(
+    "/results/latest",
+    response_model=None,
+    responses=responses(
+        404,
+        410,
+        status_200={"model": FrameResultModel, "description": "The newest result."},
+        status_204={"description": "No result above `after_seq` came in time."},
+    ),
+)
+async def read_latest(
+    session: SessionParameter,
+    wait_s: Annotated[
+        float, Query(ge=0, le=_MAX_WAIT_S, description="How long to wait for a result, in seconds.")
+    ] = 0.0,
+    after_seq: AfterSeq = None,
+) -> Response:
+    """The newest result; with `after_seq`, once there is one above that number.
+
+    Poll with `wait_s` and the number of the last result seen to get each new result as soon as it is known.
+    """
+    with session.log.subscribe(after_seq or 0) as subscription:
+        record = await subscription.newest(wait_s)
+    if record is None:
+        session.log.latest()
+        return Response(status_code=204)
+    return Response(record.payload, media_type=_JSON)
+
+
+@router.get("/results/stream", response_class=EventSourceResponse, responses=responses(404))
+async def stream_results(
+    services: ServicesParameter,
+    session: SessionParameter,
+    last_event_id: Annotated[
+        int | None,
+        Header(ge=0, le=MAX_SEQ, description="Go on after this number, as a browser does that reconnects."),
+    ] = None,
+    after_seq: AfterSeq = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Results as they come. The id of an event is the number of its result.
+
+    Events: `result` (a frame's result), `state` (the session's state, at once and at every change), `gap`
+    (`{"from_seq", "to_seq"}`: results that are no longer in the log), `heartbeat`. The stream ends with the
+    session. Without `Last-Event-ID` or `after_seq` it begins with the next result.
+    """
+    start = last_event_id if last_event_id is not None else after_seq
+    if start is not None and start > session.log.last_seq:
+        start = 0  # the number is of an earlier session with this id: begin anew
+    with session.log.subscribe(start) as subscription:
+        while True:
+            try:
+                events = await subscription.next(services.options.heartbeat_s)
+            except SessionEnded:
+                return
+            for event in events:
+                yield _event(session, event)
+            if not events:
+                yield ServerSentEvent(event="heartbeat", data={"last_seq": session.log.last_seq})
+
+
+@router.get("/explain/{seq}", responses=responses(404, 410, 429))
+async def explain_frame(session: SessionParameter, seq: int) -> ExplanationModel:
+    """Why each region was or was not looked at on that frame: candidate patches, values, placement."""
+    explanation = await asyncio.wrap_future(session.explain(seq))
+    return ExplanationModel(
+        session=session.id,
+        seq=explanation.seq,
+        price_per_megapixel=explanation.price_per_megapixel,
+        canvas=explanation.canvas,
+        reason=explanation.reason,
+        candidates=[CandidateModel(**asdict(candidate)) for candidate in explanation.candidates],
+    )
+
+
+def _event(session: Session, event: LogEvent) -> ServerSentEvent:
+    if isinstance(event, ResultRecord):
+        return ServerSentEvent(event="result", id=str(event.seq), raw_data=event.payload.decode())
+    if isinstance(event, Gap):
+        return ServerSentEvent(event="gap", id=str(event.to_seq), data=asdict(event))
+    error = {"code": error_code(event.error), "detail": str(event.error)} if event.error else None
+    data = {"session": session.id, "state": event.state.value, "reason": event.reason, "error": error}
+    return ServerSentEvent(event="state", data=data)

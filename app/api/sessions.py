@@ -1,0 +1,180 @@
+"""Sessions: make, list, look at, change, delete."""
+
+import asyncio
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+
+from app.api.openapi import responses
+from app.api.schemas import (
+    DetectorModel,
+    FiltersModel,
+    FrameCountsModel,
+    PushSource,
+    QueueOut,
+    SessionCreate,
+    SessionErrorModel,
+    SessionList,
+    SessionModel,
+    SessionPatch,
+    TuningModel,
+    TuningOut,
+    ZoneModel,
+)
+from app.api.services import ApiOptions, ServicesParameter, SessionParameter
+from app.core.errors import SourceError
+from app.core.types import Size
+from app.flexpatch.config import PipelineConfig
+from app.sessions.filters import FilterSpec, Zone
+from app.sessions.model import SessionInfo, SessionSpec
+from app.core.wire import error_code
+
+_MAX_BODY_BYTES = 1024 * 1024
+
+router = APIRouter(prefix="/sessions", tags=["sessions"], max_body_size=_MAX_BODY_BYTES)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(
+        409,
+        413,
+        422,
+        429,
+        status_201={"headers": {"Location": {"schema": {"type": "string"}, "description": "The session."}}},
+    ),
+)
+async def create_session(
+    services: ServicesParameter,
+    response: Response,
+    body: Annotated[SessionCreate, Body()] = SessionCreate(),  # noqa: B008 - frozen
+) -> SessionModel:
+    """Open a session for one video stream."""
+    if body.source.kind != "push":
+        raise SourceError(
+            f"Sources of kind {body.source.kind!r} are not supported by this version; use "
+            '{"kind": "push"} and POST the frames.'
+        )
+    options = services.options
+
+    def make_spec(session_id: str) -> SessionSpec:
+        return SessionSpec(
+            id=session_id,
+            flexpatch=tuned(options.flexpatch, body.flexpatch, options.flexpatch),
+            filters=filtered(FilterSpec(), body.filters),
+            queue_depth=body.queue.depth if body.queue else options.queue_depth,
+            idle_ttl_s=body.idle_ttl_s or options.idle_ttl_s,
+            detector=body.detector,
+        )
+
+    session = await asyncio.to_thread(services.registry.create, make_spec, body.id)
+    response.headers["Location"] = f"/sessions/{session.id}"
+    return describe(session.describe())
+
+
+@router.get("")
+async def list_sessions(services: ServicesParameter) -> SessionList:
+    """All sessions, oldest first."""
+    registry = services.registry
+    return SessionList(
+        sessions=[describe(session.describe()) for session in registry.all()],
+        max_sessions=registry.max_sessions,
+    )
+
+
+@router.get("/{session_id}", responses=responses(404))
+async def get_session(session: SessionParameter) -> SessionModel:
+    """A session's state, counters and configuration."""
+    return describe(session.describe())
+
+
+@router.patch("/{session_id}", responses=responses(404, 409, 410, 413, 422, 429))
+async def change_session(services: ServicesParameter, session: SessionParameter, body: SessionPatch) -> SessionModel:
+    """Change filters, tuning, queue or idle time; in force from the next frame on, and tracks are kept."""
+    await asyncio.wrap_future(session.update(lambda spec: changed(spec, body, services.options)))
+    return describe(session.describe())
+
+
+@router.delete("/{session_id}", status_code=204, responses=responses(404))
+async def delete_session(services: ServicesParameter, session: SessionParameter) -> None:
+    """End a session. Frames that wait are given up; the one in hand is finished."""
+    await asyncio.to_thread(services.registry.remove, session.id)
+
+
+def changed(spec: SessionSpec, patch: SessionPatch, options: ApiOptions) -> SessionSpec:
+    """The specification with what the patch gives; null stands for the default."""
+    given = patch.model_fields_set
+    if "filters" in given:
+        base = spec.filters if patch.filters else FilterSpec()
+        spec = replace(spec, filters=filtered(base, patch.filters or FiltersModel()))
+    if "flexpatch" in given:
+        base_config = spec.flexpatch if patch.flexpatch else options.flexpatch
+        tuning = patch.flexpatch or TuningModel()
+        spec = replace(spec, flexpatch=tuned(base_config, tuning, options.flexpatch))
+    if "queue" in given:
+        spec = replace(spec, queue_depth=patch.queue.depth if patch.queue else options.queue_depth)
+    if "idle_ttl_s" in given:
+        spec = replace(spec, idle_ttl_s=patch.idle_ttl_s or options.idle_ttl_s)
+    return spec
+
+
+def tuned(base: PipelineConfig, tuning: TuningModel, default: PipelineConfig) -> PipelineConfig:
+    """The configuration with what was given; null stands for the default."""
+    values = {}
+    for name in tuning.model_fields_set:
+        value = getattr(tuning, name)
+        if value is None:
+            value = getattr(default, name)
+        elif name == "max_canvas":
+            value = Size(*value)
+        values[name] = value
+    return replace(base, **values)
+
+
+def filtered(base: FilterSpec, filters: FiltersModel) -> FilterSpec:
+    """The filters with what was given."""
+    given = filters.model_fields_set
+    return FilterSpec(
+        classes=(tuple(filters.classes) if filters.classes is not None else None)
+        if "classes" in given
+        else base.classes,
+        min_score=filters.min_score if "min_score" in given else base.min_score,
+        zones=tuple(Zone(zone.name, tuple(zone.polygon)) for zone in filters.zones) if "zones" in given else base.zones,
+        masks=tuple(tuple(polygon) for polygon in filters.masks) if "masks" in given else base.masks,
+    )
+
+
+def describe(info: SessionInfo) -> SessionModel:
+    """A session as clients see it."""
+    spec, status = info.spec, info.status
+    filters = spec.filters
+    return SessionModel(
+        id=spec.id,
+        state=status.state,
+        reason=status.reason,
+        error=SessionErrorModel(code=error_code(status.error), detail=str(status.error)) if status.error else None,
+        source=PushSource(),
+        detector=DetectorModel(name=info.detector_name, backend=info.detector_backend, classes=list(info.class_names)),
+        created_at=_moment(info.created_unix_s),
+        flexpatch=TuningOut(**asdict(spec.flexpatch)),
+        filters=FiltersModel(
+            classes=list(filters.classes) if filters.classes is not None else None,
+            min_score=filters.min_score,
+            zones=[ZoneModel(name=zone.name, polygon=list(zone.polygon)) for zone in filters.zones],
+            masks=[list(polygon) for polygon in filters.masks],
+        ),
+        queue=QueueOut(depth=spec.queue_depth, length=info.queue_length),
+        idle_ttl_s=spec.idle_ttl_s,
+        frames=FrameCountsModel(**asdict(info.frames)),
+        fps=round(info.fps, 2),
+        last_seq=info.last_seq,
+        last_frame_at=_moment(info.last_frame_unix_s) if info.last_frame_unix_s is not None else None,
+        frame_size=info.frame_size,
+    )
+
+
+def _moment(unix_s: float) -> datetime:
+    return datetime.fromtimestamp(unix_s, UTC)

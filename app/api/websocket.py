@@ -1,0 +1,128 @@
+"""Frames in, results out, over one WebSocket."""
+
+import asyncio
+from dataclasses import dataclass
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import ValidationError
+
+from app.api import problems
+from app.api.reading import parse_capture_time, too_large
+from app.api.schemas import FrameCommand
+from app.api.services import get_services
+from app.core.errors import FlexPatchError, InputError, SessionEnded
+from app.core.types import CaptureTime
+from app.sessions.result_log import ResultRecord
+from app.sessions.session import Session
+
+_MAX_ANSWERS = 64
+"""Answers that may wait for a slow client; then its messages wait too."""
+_SESSION_ENDED = 4410
+"""Close code in the range left to applications, after HTTP 410."""
+
+router = APIRouter(prefix="/sessions/{session_id}", tags=["frames"])
+
+
+@router.websocket("/ws")
+async def exchange(websocket: WebSocket, session_id: str) -> None:
+    """Answer each binary message, a frame, with its result or a problem; in order.
+
+    A text message is a `FrameCommand` about the next frame; it is answered only if it makes no sense.
+    """
+    services = get_services(websocket)
+    try:
+        session = services.registry.get(session_id)
+    except FlexPatchError as error:
+        await websocket.send_denial_response(problems.response(error, websocket.url.path))
+        return
+    await websocket.accept()
+    conversation = _Conversation(websocket, session, services.options.max_frame_bytes)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            receiver = tasks.create_task(conversation.receive())
+            tasks.create_task(conversation.answer(receiver))
+    except* WebSocketDisconnect:
+        pass
+
+
+@dataclass(slots=True)
+class _NextFrame:
+    seq: int | None = None
+    capture: CaptureTime | None = None
+
+
+class _Conversation:
+    """One client on one WebSocket. Event loop only."""
+
+    def __init__(self, websocket: WebSocket, session: Session, max_frame_bytes: int) -> None:
+        self._websocket = websocket
+        self._session = session
+        self._max_frame_bytes = max_frame_bytes
+        self._answers: asyncio.Queue[asyncio.Future[ResultRecord] | None] = asyncio.Queue(_MAX_ANSWERS)
+        self._next = _NextFrame()
+
+    async def receive(self) -> None:
+        """Take messages until the client leaves."""
+        try:
+            while True:
+                message = await self._websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    break
+                data, text = message.get("bytes"), message.get("text")
+                answer = self._frame(data) if data is not None else self._command(text or "")
+                if answer is not None:
+                    await self._answers.put(answer)
+        finally:
+            self._drop_answers()
+            self._answers.put_nowait(None)
+
+    async def answer(self, receiver: "asyncio.Task[None]") -> None:
+        """Send answers in the order of the frames, until the client leaves or the session ends."""
+        while (future := await self._answers.get()) is not None:
+            try:
+                payload = (await future).payload
+            except asyncio.CancelledError:
+                if future.cancelled():
+                    continue
+                raise
+            except Exception as error:  # noqa: BLE001 - told to the client, as HTTP would
+                status_problem = problems.document(error, self._websocket.url.path)[1]
+                await self._websocket.send_text(problems.encode(status_problem).decode())
+                if isinstance(error, SessionEnded):
+                    await self._websocket.close(_SESSION_ENDED, "The session has ended.")
+                    receiver.cancel()
+                    return
+            else:
+                await self._websocket.send_text(payload.decode())
+
+    def _frame(self, data: bytes) -> "asyncio.Future[ResultRecord]":
+        given, self._next = self._next, _NextFrame()
+        try:
+            if len(data) > self._max_frame_bytes:
+                raise too_large(self._max_frame_bytes)
+            return asyncio.wrap_future(self._session.submit(data, seq=given.seq, capture=given.capture))
+        except FlexPatchError as error:
+            return _failed(error)
+
+    def _command(self, text: str) -> "asyncio.Future[ResultRecord] | None":
+        try:
+            command = FrameCommand.model_validate_json(text)
+            capture = None if command.capture_time is None else parse_capture_time(command.capture_time)
+        except ValidationError as error:
+            found = "; ".join(item["msg"] for item in error.errors(include_url=False, include_input=False))
+            return _failed(InputError(f'A text message must be like {{"seq": 7, "capture_time": 0.0}}: {found}.'))
+        except InputError as error:
+            return _failed(error)
+        self._next = _NextFrame(command.seq, capture)
+        return None
+
+    def _drop_answers(self) -> None:
+        while not self._answers.empty():
+            if future := self._answers.get_nowait():
+                future.cancel()
+
+
+def _failed(error: FlexPatchError) -> "asyncio.Future[ResultRecord]":
+    future: asyncio.Future[ResultRecord] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future

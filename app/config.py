@@ -1,0 +1,186 @@
+"""Settings: the one reader of the environment and of the configuration file."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SettingsSourceError
+
+from app.core.errors import SettingsError
+from app.core.types import Size
+from app.flexpatch.config import PipelineConfig
+
+_PREFIX = "FLEXPATCH_"
+_NESTED = "__"
+
+
+def _size(value: object) -> object:
+    """Accepts `640x352` besides `[640, 352]`."""
+    if isinstance(value, str) and "x" in value:
+        return value.lower().split("x")
+    return value
+
+
+class FlexPatchSettings(BaseModel):
+    """What the schedule of a session may spend unless the session says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_canvas: Annotated[Size | None, BeforeValidator(_size)] = Field(
+        None, description="Largest detector canvas, width and height in pixels; null: chosen by the frame."
+    )
+    megapixels_per_frame: float = Field(0.08, description="Detector pixels to spend on an average frame, in millions.")
+    object_height_px: float = Field(112.0, description="Height on the canvas to which objects are scaled, in pixels.")
+    context: float = Field(0.6, description="Margin round an object, as a share of its larger side.")
+    max_tracks: int = Field(300, description="Tracks kept at once.")
+    track_lifetime_s: float = Field(2.5, description="A track unconfirmed for so long is removed, in seconds.")
+    min_output_score: float = Field(0.05, description="Objects with a lower score are not put out, 0 to 1.")
+
+    def pipeline_config(self) -> PipelineConfig:
+        """The same as the pipeline takes it.
+
+        Raises:
+            SettingsError: a value is out of range.
+        """
+        return PipelineConfig(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set: in the configuration file, as `FLEXPATCH_<NAME>`, or on the command line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_nested_delimiter=_NESTED, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
+
+    detector: Path | None = Field(None, description="Detector model file that sessions use unless they name another.")
+    detector_family: str | None = Field(
+        None, description="How the detector's outputs are laid out; null: recognised from the file."
+    )
+    detector_threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads of one detector; null: the runtime's choice."
+    )
+    failure_model: Path | None = Field(None, description="Trained tracking-failure model file; null: the built-in one.")
+    models_dir: Path = Field(
+        Path("models"), description="Folder of the models that sessions may name; no other file is opened."
+    )
+
+    max_sessions: int = Field(64, ge=1, le=10_000, description="Sessions admitted at once.")
+    max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest encoded frame, in bytes.")
+    max_pixels: int = Field(40_000_000, ge=1024, description="Largest decoded frame, in pixels.")
+    queue_depth: int = Field(4, ge=1, le=1000, description="Frames that may wait in a session.")
+    idle_ttl_s: float = Field(300.0, gt=0, description="Without a frame for so long, in seconds, a session ends.")
+    stale_after_s: float = Field(5.0, gt=0, description="Without a frame for so long, in seconds, a session is stale.")
+    result_log_size: int = Field(600, ge=1, le=100_000, description="Results kept in a session, in frames.")
+    heartbeat_s: float = Field(10.0, gt=0, description="Pause between a stream's heartbeats, in seconds.")
+    preview_max_fps: float = Field(10.0, gt=0, le=60, description="Most pictures a second in a live view.")
+    preview_quality: int = Field(80, ge=1, le=100, description="JPEG quality of snapshots and live views.")
+
+    log_format: Literal["pretty", "json"] = Field("pretty", description="Log lines for people or machines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+
+    flexpatch: FlexPatchSettings = Field(FlexPatchSettings(), description="Defaults of sessions' schedules.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` has merged: the environment is read there, with the file."""
+        return (init_settings,)
+
+
+def load_settings(
+    config_file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from defaults, file, environment and command line, each going before the ones named earlier.
+
+    Args:
+        config_file: a YAML file.
+        overrides: values from the command line; None among them means not given.
+        environment: for tests; None: the process's own.
+    Raises:
+        SettingsError: unknown keys, values that make no sense, or a file that cannot be read.
+    """
+    _check_environment(os.environ if environment is None else environment)
+    values = _from_file(config_file) if config_file else {}
+    values = _merged(values, _from_environment(environment))
+    values = _merged(values, {key: value for key, value in (overrides or {}).items() if value is not None})
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from error
+    settings.flexpatch.pipeline_config()
+    return settings
+
+
+def _from_environment(environment: Mapping[str, str] | None) -> dict[str, Any]:
+    source = EnvSettingsSource(Settings)
+    if environment is not None:
+        source.env_vars = {key.lower(): value for key, value in environment.items() if value}
+    try:
+        return source()
+    except SettingsSourceError as error:
+        raise SettingsError(f"The environment is not understood: {error}.") from error
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The configuration file {path} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"The configuration file {path} is not YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise SettingsError(f"The configuration file {path} must hold names and values at its top level.")
+    return values
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {f"{_PREFIX}FLEXPATCH{_NESTED}{name.upper()}" for name in FlexPatchSettings.model_fields}
+    for name in environment:
+        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+            raise SettingsError(f"The environment variable {name} is unknown.{_did_you_mean(name, known)}")
+
+
+def _did_you_mean(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(cast(Mapping[str, Any], old), value) if both else value
+    return merged
+
+
+def _sentence(error: ValidationError) -> str:
+    names = set(Settings.model_fields) | {f"flexpatch.{name}" for name in FlexPatchSettings.model_fields}
+    problems = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(name, names, n=1)
+            problems.append(f"there is no setting {name}" + (f" (did you mean {close[0]}?)" if close else ""))
+        else:
+            problems.append(f"{name} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+    return f"The settings make no sense: {'; '.join(problems)}."

@@ -1,0 +1,204 @@
+"""The one place where objects are wired together."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.staticfiles import StaticFiles
+
+from app.api import frames, health, openapi, preview, problems, results, sessions, websocket
+from app.api.middleware import RequestMiddleware
+from app.api.services import ApiOptions, Check, Services
+from app.config import Settings
+from app.core.clock import Clock, SystemClock
+from app.core.types import Detector, Picture, Size
+from app.detect.loader import DetectorStore, load_detector
+from app.flexpatch.config import PipelineConfig
+from app.flexpatch.failure import FailureModel, hand_set_model, load_failure_model
+from app.flexpatch.pipeline import Pipeline
+from app.ingest.image import decode
+from app.sessions.detectors import DetectorCatalogue
+from app.sessions.manager import RegistryLimits, SessionRegistry
+from app.sessions.model import FramePipeline, SessionTools
+from app.sessions.preview import PreviewRenderer
+from app.telemetry.logs import setup_logging
+from app.telemetry.metrics import Metrics
+from app.vision.cpu import CpuVision
+
+logger = logging.getLogger(__name__)
+
+MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
+
+_DISTRIBUTION = "flexpatch-service"
+_REAP_PERIOD_S = 1.0
+_SHUTDOWN_GRACE_S = 5
+_WEBSOCKET_SLACK_BYTES = 64 * 1024
+
+
+def create_app(
+    settings: Settings,
+    *,
+    detector: Detector | None = None,
+    clock: Clock | None = None,
+    wall_s: Callable[[], float] = time.time,
+    make_pipeline: MakePipeline | None = None,
+) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        detector: used by sessions that name none; None: the one that the settings name, loaded here.
+        clock: monotonic time; None: the system's.
+        wall_s: Unix time in seconds.
+        make_pipeline: None: FlexPatch on the CPU.
+    Raises:
+        ModelError: the detector or failure model that the settings name cannot be used.
+    """
+    clock = clock or SystemClock()
+    metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
+    store = DetectorStore(partial(_load, settings))
+    if detector is None and settings.detector is not None:
+        detector = store.get(settings.detector, settings.detector_family)
+    catalogue = DetectorCatalogue(detector, settings.models_dir, store.get)
+    tools = SessionTools(
+        clock=clock,
+        wall_s=wall_s,
+        decode=partial(_decode, settings.max_pixels),
+        make_pipeline=make_pipeline or partial(_make_pipeline, clock, _failure_model(settings)),
+        metrics=metrics,
+        result_log_size=settings.result_log_size,
+        stale_after_s=settings.stale_after_s,
+    )
+    registry = SessionRegistry(RegistryLimits(settings.max_sessions), catalogue, tools)
+    services = Services(
+        registry=registry,
+        metrics=metrics,
+        previews=PreviewRenderer(settings.preview_quality),
+        options=ApiOptions(
+            max_frame_bytes=settings.max_frame_bytes,
+            heartbeat_s=settings.heartbeat_s,
+            preview_max_fps=settings.preview_max_fps,
+            queue_depth=settings.queue_depth,
+            idle_ttl_s=settings.idle_ttl_s,
+            flexpatch=settings.flexpatch.pipeline_config(),
+        ),
+        checks=partial(_checks, catalogue, registry),
+    )
+    return _build(services, clock)
+
+
+def serve(settings: Settings, *, detector: Detector | None = None) -> None:
+    """Run the service until it is told to stop by a signal.
+
+    Raises:
+        ModelError: the detector that the settings name cannot be used.
+    """
+    setup_logging(settings.log_format, settings.log_level)
+    Server(create_app(settings, detector=detector), settings).run()
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that first ends the sessions, so that streams of results do not hold up its shutdown."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._services: Services = app.state.services
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws_max_size=settings.max_frame_bytes + _WEBSOCKET_SLACK_BYTES,
+                timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the sessions, then all connections."""
+        self._services.registry.begin_close()
+        await asyncio.to_thread(self._services.registry.close)
+        await super().shutdown(sockets)
+
+
+def _build(services: Services, clock: Clock) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        reaper = asyncio.create_task(_reap(services.registry))
+        try:
+            yield
+        finally:
+            reaper.cancel()
+            with suppress(asyncio.CancelledError):
+                await reaper
+            await asyncio.to_thread(services.registry.close)
+
+    app = FastAPI(
+        title="FlexPatch Service",
+        version=version(_DISTRIBUTION),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_tags=[
+            {"name": "sessions", "description": "One session for each video stream."},
+            {"name": "frames", "description": "Frames in, results out."},
+            {"name": "results", "description": "Results for those who did not push the frame."},
+            {"name": "preview", "description": "Annotated pictures."},
+            {"name": "health", "description": "Health and measurements."},
+        ],
+    )
+    app.state.services = services
+    for module in (sessions, frames, websocket, results, preview, health):
+        app.include_router(module.router)
+    if health.DASHBOARD.is_file():
+        app.mount("/web", StaticFiles(directory=health.DASHBOARD.parent), name="web")
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(RequestMiddleware, metrics=services.metrics, clock=clock)
+    return app
+
+
+async def _reap(registry: SessionRegistry) -> None:
+    while True:
+        await asyncio.sleep(_REAP_PERIOD_S)
+        try:
+            await asyncio.to_thread(registry.reap)
+        except Exception:
+            logger.exception("idle sessions could not be ended")
+
+
+def _checks(catalogue: DetectorCatalogue, registry: SessionRegistry) -> Sequence[Check]:
+    detector = catalogue.default
+    advice = "No detector is configured: start with --detector FILE.onnx (or FLEXPATCH_DETECTOR)."
+    running = f"{detector.name} on {detector.backend}." if detector else advice
+    admission = "Sessions are admitted." if registry.is_open else "The service is shutting down."
+    return (
+        Check("detector", detector is not None, running),
+        Check("admission", registry.is_open, admission),
+    )
+
+
+def _load(settings: Settings, path: Path, family: str | None) -> Detector:
+    return load_detector(path, family=family, threads=settings.detector_threads)
+
+
+def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture:
+    return decode(data, max_pixels=max_pixels, expected_size=expected_size)
+
+
+def _failure_model(settings: Settings) -> FailureModel:
+    return load_failure_model(settings.failure_model) if settings.failure_model else hand_set_model()
+
+
+def _make_pipeline(
+    clock: Clock, failure_model: FailureModel, detector: Detector, config: PipelineConfig
+) -> FramePipeline:
+    return Pipeline(CpuVision(), detector, config, failure_model, clock)

@@ -1,0 +1,159 @@
+"""All sessions of one service: who may come in, who must go."""
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.core.errors import SessionExists, SessionLimitReached, SessionNotFound
+from app.core.types import Detector
+from app.sessions.model import SessionSpec, SessionTools
+from app.sessions.session import Session
+
+logger = logging.getLogger(__name__)
+
+
+class DetectorSource(Protocol):
+    """Where sessions get their detectors; sessions that name the same one share it."""
+
+    def get(self, name: str | None) -> Detector:
+        """The detector of that name, or the service's own; may take seconds.
+
+        Raises:
+            ModelError: there is none of that name, or it cannot be used.
+            SessionNeedsDetector: no name was given and the service has no detector of its own.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryLimits:
+    """What the service admits."""
+
+    max_sessions: int
+    stop_timeout_s: float = 4.5
+    """How long deleting waits for a worker, in seconds."""
+
+
+class SessionRegistry:
+    """Makes, finds and ends sessions. Any thread may call, but `create`, `remove`, `reap` and `close` wait
+    for models and threads: never call those on an event loop.
+    """
+
+    def __init__(self, limits: RegistryLimits, detectors: DetectorSource, tools: SessionTools) -> None:
+        self._limits = limits
+        self._detectors = detectors
+        self._tools = tools
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+        self._reserved: set[str] = set()
+        self._is_closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether new sessions are admitted, room permitting."""
+        return not self._is_closed
+
+    @property
+    def max_sessions(self) -> int:
+        return self._limits.max_sessions
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def create(self, make_spec: Callable[[str], SessionSpec], session_id: str | None = None) -> Session:
+        """Make and start a session.
+
+        Args:
+            make_spec: takes the session's id.
+            session_id: None: a new one is chosen.
+        Raises:
+            SessionExists, SessionLimitReached, SessionNeedsDetector, ModelError, SettingsError.
+        """
+        name = self._reserve(session_id)
+        try:
+            spec = make_spec(name)
+            session = Session(spec, self._detectors.get(spec.detector), self._tools)
+            with self._lock:
+                self._check_open()
+                session.start()
+                self._sessions[name] = session
+        finally:
+            with self._lock:
+                self._reserved.discard(name)
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """The session of that id.
+
+        Raises:
+            SessionNotFound
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise SessionNotFound(f"There is no session {session_id!r}; POST /sessions creates one.")
+        return session
+
+    def all(self) -> list[Session]:
+        """All sessions, oldest first."""
+        with self._lock:
+            return list(self._sessions.values())
+
+    def remove(self, session_id: str, reason: str = "Deleted.") -> None:
+        """End a session and forget it.
+
+        Raises:
+            SessionNotFound
+        """
+        self._end([self.get(session_id)], reason)
+
+    def reap(self) -> list[str]:
+        """End the sessions that have been idle for too long; returns their ids."""
+        idle = [session for session in self.all() if session.tick()]
+        for session in idle:
+            self._end([session], f"Idle for {session.spec.idle_ttl_s:g} s.")
+        return [session.id for session in idle]
+
+    def begin_close(self) -> None:
+        """Admit nobody and have all sessions end; does not wait, so that streams of results can finish."""
+        with self._lock:
+            self._is_closed = True
+        for session in self.all():
+            session.begin_stop("The service is shutting down.")
+
+    def close(self) -> None:
+        """End all sessions."""
+        self.begin_close()
+        self._end(self.all(), "The service is shutting down.")
+
+    def _reserve(self, session_id: str | None) -> str:
+        with self._lock:
+            self._check_open()
+            taken = self._sessions.keys() | self._reserved
+            if session_id in taken:
+                raise SessionExists(f"There is a session {session_id!r} already; delete it or choose another id.")
+            if len(taken) >= self._limits.max_sessions:
+                raise SessionLimitReached(
+                    f"The service admits {self._limits.max_sessions} sessions and has them; delete one first."
+                )
+            name = session_id or f"s-{secrets.token_hex(5)}"
+            self._reserved.add(name)
+            return name
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise SessionLimitReached("The service is shutting down and admits no more sessions.")
+
+    def _end(self, sessions: Sequence[Session], reason: str) -> None:
+        clock = self._tools.clock
+        for session in sessions:
+            session.begin_stop(reason)
+        deadline_s = clock.now_s() + self._limits.stop_timeout_s
+        for session in sessions:
+            session.join(max(deadline_s - clock.now_s(), 0.1))
+            with self._lock:
+                if self._sessions.get(session.id) is session:
+                    del self._sessions[session.id]
+                    self._tools.metrics.forget_session(session.id, session.status.state)

@@ -1,0 +1,70 @@
+"""The numbers and times that a session gives to the frames pushed to it."""
+
+from dataclasses import dataclass
+
+from app.core.errors import FrameOutOfOrder
+from app.core.types import CaptureTime
+
+_MIN_STEP_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What one frame got."""
+
+    seq: int
+    pts_s: float
+    arrival_s: float
+    capture_unix_s: float | None
+
+
+class Timeline:
+    """Gives strictly increasing numbers and times. Not thread-safe: the session holds its lock.
+
+    With a client's capture times, stream time is the time since the first of them, rounded to microseconds,
+    so that a clip pushed twice gives the same tracks twice. A frame without one, or with one that is not
+    later than the frame before, is placed by its arrival.
+    """
+
+    def __init__(self) -> None:
+        self._last: Stamp | None = None
+        self._anchor: tuple[float, float] | None = None
+        """Unix and stream time of the first frame with a capture time."""
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest frame accepted, 0 if there is none."""
+        return self._last.seq if self._last else 0
+
+    def stamp(self, seq: int | None, capture: CaptureTime | None, arrival_s: float) -> Stamp:
+        """What the next frame would get; nothing is remembered before `accept`.
+
+        Args:
+            seq: the client's own number, if it gave one.
+            arrival_s: now, on the monotonic clock.
+        Raises:
+            FrameOutOfOrder: `seq` is not above the last frame's.
+        """
+        if seq is not None and seq <= self.last_seq:
+            raise FrameOutOfOrder(
+                f"Frame {seq} comes after frame {self.last_seq}; numbers must increase within a session."
+            )
+        number = self.last_seq + 1 if seq is None else seq
+        unix_s = capture.unix_s if capture else None
+        return Stamp(number, self._pts_s(unix_s, arrival_s), arrival_s, unix_s)
+
+    def accept(self, stamp: Stamp) -> None:
+        """The frame with this stamp is in the session."""
+        self._last = stamp
+        if self._anchor is None and stamp.capture_unix_s is not None:
+            self._anchor = (stamp.capture_unix_s, stamp.pts_s)
+
+    def _pts_s(self, capture_unix_s: float | None, arrival_s: float) -> float:
+        if self._last is None:
+            return 0.0
+        if capture_unix_s is not None and self._anchor is not None:
+            pts_s = round(self._anchor[1] + capture_unix_s - self._anchor[0], 6)
+            if pts_s > self._last.pts_s:
+                return pts_s
+        step_s = max(arrival_s - self._last.arrival_s, _MIN_STEP_S)
+        return round(self._last.pts_s + step_s, 6)
