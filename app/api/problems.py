@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -139,11 +140,15 @@ def _from_http(error: HTTPException, instance: str) -> tuple[int, dict[str, obje
 
 
 def _from_validation(error: RequestValidationError, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
-    found = [
-        {"where": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])} for item in error.errors()
-    ]
+    found = [_finding(item) for item in error.errors()]
     # The input itself is left out: it may hold credentials.
     detail = "; ".join(f"{item['where']}: {item['message']}" for item in found[:5])
     members = _members(Problem(422, "Request not understood"), "invalid_request", detail, instance)
     members["errors"] = found
     return 422, members, {}
+
+
+def _finding(item: Mapping[str, Any]) -> dict[str, str]:
+    if item["type"] == "json_invalid":
+        return {"where": "body", "message": f"not JSON: {item['ctx']['error']} at character {item['loc'][-1]}"}
+    return {"where": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])}

@@ -13,9 +13,9 @@ from app.api.openapi import responses
 from app.api.schemas import CandidateModel, ExplanationModel, FrameResultModel, ResultPage
 from app.api.services import ServicesParameter, SessionParameter
 from app.core.errors import SessionEnded
+from app.core.wire import error_code
 from app.sessions.result_log import Gap, LogEvent, ResultRecord
 from app.sessions.session import Session
-from app.core.wire import error_code
 
 MAX_SEQ = 2**53
 _JSON = "application/json"

@@ -26,10 +26,10 @@ from app.api.schemas import (
 from app.api.services import ApiOptions, ServicesParameter, SessionParameter
 from app.core.errors import SourceError
 from app.core.types import Size
+from app.core.wire import error_code
 from app.flexpatch.config import PipelineConfig
 from app.sessions.filters import FilterSpec, Zone
 from app.sessions.model import SessionInfo, SessionSpec
-from app.core.wire import error_code
 
 _MAX_BODY_BYTES = 1024 * 1024
 

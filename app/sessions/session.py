@@ -17,6 +17,7 @@ from app.core.errors import (
     SessionEnded,
 )
 from app.core.types import CaptureTime, Detector, Explanation, Frame, Size
+from app.core.wire import error_code, result_json
 from app.sessions.filters import Filters
 from app.sessions.ledger import Ledger
 from app.sessions.mailbox import Mailbox
@@ -24,7 +25,6 @@ from app.sessions.model import LatestFrame, SessionInfo, SessionSpec, SessionToo
 from app.sessions.result_log import ResultLog, ResultRecord
 from app.sessions.state import SessionState, StateMachine, Status
 from app.sessions.timeline import Stamp, Timeline
-from app.core.wire import error_code, result_json
 from app.telemetry.logs import bind_log_context
 
 logger = logging.getLogger(__name__)
