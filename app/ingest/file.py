@@ -1,0 +1,151 @@
+"""Recorded video, decoded by FFmpeg to planes that are looked at where the decoder left them."""
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from app.core.errors import SourceError
+from app.core.types import Frame, Size, YuvPicture
+
+_USUAL_FPS = 25.0
+_AS_IS = {"yuv420p": False, "yuvj420p": True}
+"""Pixel formats used as they are → full range."""
+_FULL_RANGE = 2
+
+
+class VideoFile:
+    """A video file or anything else FFmpeg opens by path. Not thread-safe.
+
+    A rotation noted in the file is ignored: frames come as they were stored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._container = self._open()
+        stream = self._container.streams.video[0]
+        self._size = Size(stream.codec_context.width, stream.codec_context.height)
+        self._fps = _rate(stream)
+        self._n_frames = stream.frames if stream.frames > 0 else self._frames_from_duration()
+        self.n_corrupt = 0
+        if min(self._size) <= 0:
+            self._container.close()
+            raise SourceError(f"the video in {path.name} has no picture size: it is damaged, convert or replace it")
+
+    @property
+    def size(self) -> Size:
+        return self._size
+
+    @property
+    def fps(self) -> float | None:
+        return self._fps
+
+    @property
+    def n_frames(self) -> int | None:
+        return self._n_frames
+
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames from the first; damaged ones are left out and counted in `n_corrupt`."""
+        self._container.close()
+        self._container = self._open()
+        self.n_corrupt = 0
+        period_s = 1 / (self._fps or _USUAL_FPS)
+        seq, last_s = 0, -period_s
+        first_s: float | None = None
+        start = time.perf_counter()
+        for decoded in self._decode():
+            pts_s = last_s + period_s
+            if decoded.pts is not None and decoded.time_base:
+                shown_s = float(decoded.pts * decoded.time_base)
+                first_s = shown_s - pts_s if first_s is None else first_s
+                pts_s = shown_s - first_s if shown_s - first_s > last_s else pts_s
+            picture = picture_of(decoded)
+            if picture.size != self._size:
+                raise SourceError(
+                    f"frame {seq + 1} of {self._path.name} is {picture.size} and the first was {self._size}: "
+                    "convert the video to one size"
+                )
+            seq, last_s = seq + 1, pts_s
+            yield Frame(seq, pts_s, picture, decode_ms=1000 * (time.perf_counter() - start))
+            start = time.perf_counter()
+
+    def close(self) -> None:
+        """Close the file; pictures already given out stay valid."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            container = av.open(str(self._path), mode="r")
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(
+                f"{self._path.name} cannot be read as a video: give an MP4, MKV, AVI or other file with video in it"
+            ) from error
+        if not container.streams.video:
+            container.close()
+            raise SourceError(f"{self._path.name} has no video stream: give a file with video in it")
+        container.streams.video[0].thread_type = "AUTO"
+        return container
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        stream = self._container.streams.video[0]
+        packets = self._container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+                frames = packet.decode()
+            except StopIteration:
+                return
+            except av.EOFError:
+                return
+            except av.FFmpegError:
+                self.n_corrupt += 1
+                continue
+            for frame in frames:
+                if isinstance(frame, VideoFrame):
+                    if frame.is_corrupt:
+                        self.n_corrupt += 1
+                    else:
+                        yield frame
+
+    def _frames_from_duration(self) -> int | None:
+        duration_us = self._container.duration
+        if not duration_us or not self._fps:
+            return None
+        return max(round(duration_us / 1e6 * self._fps), 1)
+
+
+def _rate(stream: VideoStream) -> float | None:
+    rates: tuple[Fraction | None, ...] = (stream.average_rate, stream.guessed_rate)
+    return next((float(rate) for rate in rates if rate), None)
+
+
+def picture_of(frame: VideoFrame) -> YuvPicture:
+    """The planes of a decoded frame, looked at in place; each array keeps the frame's memory alive."""
+    if frame.format.name not in _AS_IS:
+        frame = frame.reformat(format="yuv420p")
+    is_full = _AS_IS[frame.format.name] or int(frame.color_range) == _FULL_RANGE
+    y, u, v = (_view(plane) for plane in frame.planes)
+    return YuvPicture(y, u, v, is_full_range=is_full)
+
+
+def _view(plane: VideoPlane) -> NDArray[np.uint8]:
+    """(H, W) without a copy: the array's base is the plane, which holds on to its frame."""
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
