@@ -10,6 +10,8 @@ from app.core.errors import SettingsError
 from app.core.types import CanvasBoxes, CanvasDetections, FrameBoxes, InputSizes, PatchCopy, Size
 
 LADDER_WIDTHS = (320, 416, 640, 960, 1280, 1920, 2560, 3840)
+PATCH_SIDES = (128, 192, 256)
+"""Sides of square canvases too small for the whole frame, for one or a few patches."""
 EDGE_PX = 2.0
 """A detection so near an inner patch edge, in canvas pixels, is taken to be cut by it."""
 
@@ -41,6 +43,13 @@ def canvas_ladder(frame: Size, sizes: InputSizes, max_canvas: Size | None) -> tu
     below = [_shaped(frame, width, sizes.stride) for width in LADDER_WIDTHS]
     rungs = [size for size in below if size.pixels < 0.8 * top.pixels and size.width <= top.width]
     return (*(size for size in rungs if size.height <= top.height), top)
+
+
+def patch_ladder(ladder: tuple[Size, ...], sizes: InputSizes) -> tuple[Size, ...]:
+    """The canvas sizes for patches: those for the whole frame, and smaller squares where the detector takes them."""
+    squares = [Size(side, side) for side in PATCH_SIDES]
+    smaller = [size for size in squares if sizes.accepts(size) and size.pixels < 0.8 * ladder[0].pixels]
+    return (*smaller, *ladder)
 
 
 def _shaped(frame: Size, width: int, stride: int) -> Size:

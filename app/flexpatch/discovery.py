@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.core.types import FrameBoxes, Size
 from app.flexpatch.canvas import CanvasLayout
-from app.flexpatch.detectability import detectability
+from app.flexpatch.detectability import visibility
 from app.flexpatch.flow import CameraMotion
 
 SMALLEST_BAND_PX = 24.0
@@ -39,6 +39,9 @@ MOTION_CELLS = 12.0
 MOTION_PATIENCE_S = 0.5
 """Motion inspected less long ago promises proportionally less."""
 MAX_MOTION_OBJECTS = 3.0
+MOTION_HEIGHT_PX = 96.0
+MOTION_PRIOR = 2.0
+"""Objects promised by motion before what looks really found there outweighs the belief in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Discovery:
         self._place_weight = self._borders()
         self._is_ignored = np.zeros((rows, columns), bool)
         self._usual_motion = np.zeros((rows, columns), np.float32)
+        self._motion_waited_s = np.full((rows, columns), MAX_UNSEEN_S, np.float32)
+        self._promised, self._kept = 0.0, 0.0
         self._motion = np.zeros((rows, columns), np.float32)
         self._is_flat = np.zeros((rows, columns), bool)
         self._edges_due_s = -np.inf
@@ -115,6 +120,8 @@ class Discovery:
         self._births = self._births * fade
         self._seconds = self._seconds * fade + dt_s
         self._birthplaces *= np.float32(fade)
+        self._motion_waited_s += np.float32(dt_s)
+        self._promised, self._kept = self._promised * fade, self._kept * fade
         if not camera.is_still:
             self._follow(camera)
 
@@ -135,37 +142,45 @@ class Discovery:
         """Reset what was inside inspected patches, as far as the detector could see it at their scale."""
         for (x1, y1, x2, y2), scale in zip(layout.source, layout.scale.min(axis=1), strict=True):
             fits = self._heights_px <= max(y2 - y1, 1) * (1.0 if y2 - y1 >= self._frame.height else 0.8)
-            blind = np.where(fits, 1 - detectability(self._heights_px * scale), 1).astype(np.float32)
+            blind = np.where(fits, 1 - visibility(self._heights_px * scale), 1).astype(np.float32)
             rows = slice(*np.searchsorted(self._y, (y1, y2)))
             columns = slice(*np.searchsorted(self._x, (x1, x2)))
+            share = self._motion_share(np.array(scale))
+            self._promised += float((self._motion * self._waiting())[rows, columns].sum() * share)
             self._unseen_s[:, rows, columns] *= blind[:, None, None]
+            self._motion_waited_s[rows, columns] *= np.float32(1 - visibility(MOTION_HEIGHT_PX * scale))
 
-    def record_births(self, boxes: FrameBoxes) -> None:
-        """Learn where and how large new objects (N, 4) appear."""
+    def record_births(self, boxes: FrameBoxes, scores: NDArray[np.float32]) -> None:
+        """Learn where and how large new objects (N, 4) appear; each counts by its score (N,)."""
         if len(boxes) == 0:
             return
         heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
         octaves = np.log2(heights[:, None] / self._heights_px[None, :])
-        np.add.at(self._births, np.abs(octaves).argmin(axis=1), 1)
+        np.add.at(self._births, np.abs(octaves).argmin(axis=1), scores)
         column = np.clip(((boxes[:, 0] + boxes[:, 2]) / 2 / self._cell_px).astype(int), 0, len(self._x) - 1)
         row = np.clip(((boxes[:, 1] + boxes[:, 3]) / 2 / self._cell_px).astype(int), 0, len(self._y) - 1)
-        np.add.at(self._birthplaces, (row, column), 1)
+        self._kept += float(scores[_box_sum(self._motion, 1)[row, column] > 0].sum())
+        np.add.at(self._birthplaces, (row, column), scores)
         heat = _box_sum(self._birthplaces, 4)
         self._place_weight = self._borders() + 2 * heat / max(float(heat.mean()), 0.05)
 
     # --------------------------------------------------------------------------------- what a look is worth
 
-    def value_of_frame(self, scale: float) -> float:
-        """Objects that a look at the whole frame at `scale` may be expected to find."""
-        return float(self._density(scale).sum())
+    def value_of_frame(self, scales: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Objects that a look at the whole frame at each of `scales` (S,) may be expected to find: (S,)."""
+        unseen = np.einsum("brc,rc->b", self._unseen_s, self._weight)
+        births = self._finds_per_cell(scales[:, None]) @ unseen
+        moving = float((self._motion * self._waiting()).sum()) * self._motion_share(scales)
+        return np.asarray(births + moving)
 
     def windows(self, size: Size, scale: float, n_most: int) -> list[Window]:
         """The best regions of `size` (frame pixels) to look at with `scale`, apart from one another.
 
         Windows stand on a grid of half their size, and reach the far borders.
         """
-        density = self._density(scale, largest_px=0.8 * size.height)
-        motion = self._motion_density(scale)
+        motion = self._motion * self._waiting() * np.float32(self._motion_share(np.array(scale)))
+        finds = self._finds_per_cell(np.array(scale)) * (self._heights_px <= 0.8 * size.height)
+        density = np.tensordot(finds.astype(np.float32), self._unseen_s, axes=1) * self._weight + motion
         width, height = min(size.width, self._frame.width), min(size.height, self._frame.height)
         lefts = _stations(self._frame.width, width)
         tops = _stations(self._frame.height, height)
@@ -185,23 +200,24 @@ class Discovery:
             values = np.where(apart, values, 0)
         return found
 
-    def _density(self, scale: float, largest_px: float = np.inf) -> NDArray[np.float32]:
-        """Expected finds by cell (rows, columns) of a look at `scale`."""
+    def _finds_per_cell(self, scales: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Births a second and cell in each band, times the chance to see them at `scales`; bands come last."""
         rates = np.maximum(self._births / self._seconds, MIN_BIRTH_RATE / len(self._heights_px))
-        seen = detectability(self._heights_px * scale) * (self._heights_px <= largest_px)
-        per_cell = (rates * seen / self._weight.size).astype(np.float32)
-        expected = np.tensordot(per_cell, self._unseen_s, axes=1) * self._weight
-        return expected + self._motion_density(scale)
+        return np.asarray(rates * visibility(self._heights_px * scales) / self._weight.size)
 
-    def _motion_density(self, scale: float) -> NDArray[np.float32]:
-        """Expected finds by cell from unexplained motion that no look has explained yet."""
-        total = float(self._motion.sum()) / MOTION_CELLS
-        if total <= 0:
-            return self._motion
-        # Motion tells neither the size nor the class; judge by the band that a look at native scale sees best.
-        waiting = np.minimum(self._unseen_s.mean(axis=0) / MOTION_PATIENCE_S, 1)
-        share = float(detectability(np.array(96.0 * scale))) * min(1.0, MAX_MOTION_OBJECTS / total)
-        return self._motion * waiting * np.float32(share / MOTION_CELLS)
+    def _waiting(self) -> NDArray[np.float32]:
+        """(rows, columns) how far motion has waited for a look, 0 to 1."""
+        return np.minimum(self._motion_waited_s / np.float32(MOTION_PATIENCE_S), 1)
+
+    def _motion_share(self, scales: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Objects to be found for each moving cell, by a look at `scales`.
+
+        Motion tells neither size nor class; a medium height stands for all.
+        """
+        promised = max(float(self._motion.sum()) / MOTION_CELLS, 1e-6)
+        trust = (MOTION_PRIOR + self._kept) / (MOTION_PRIOR + self._promised)
+        each = min(1.0, MAX_MOTION_OBJECTS / promised) * min(1.0, trust) / MOTION_CELLS
+        return np.asarray(visibility(MOTION_HEIGHT_PX * scales) * each)
 
     def _sum_inside(self, density: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float64]:
         """Sum of a map over boxes (M, 4) by integral image, cells counted whole."""
@@ -236,6 +252,7 @@ class Discovery:
         if columns or rows:
             self._drift -= (columns, rows)
             self._unseen_s = _shifted(self._unseen_s, rows, columns, MAX_UNSEEN_S)
+            self._motion_waited_s = _shifted(self._motion_waited_s, rows, columns, MAX_UNSEEN_S)
             self._usual_motion = _shifted(self._usual_motion, rows, columns, 0)
             self._birthplaces = _shifted(self._birthplaces, rows, columns, 0)
 

@@ -49,17 +49,12 @@ def masked_median(values: NDArray[np.float32], is_valid: NDArray[np.bool_]) -> N
 
     Args:
         values: (..., P).
-        is_valid: (..., P).
+        is_valid: what `values` can be broadcast with; (..., P).
     """
-    count = is_valid.sum(axis=-1)
-    ordered = np.sort(np.where(is_valid, values, np.inf), axis=-1)
-    low = np.maximum(count - 1, 0) // 2
-    high = np.maximum(count // 2, low)
-    high = np.minimum(high, values.shape[-1] - 1)
-    middle = 0.5 * (
-        np.take_along_axis(ordered, low[..., None], -1)[..., 0]
-        + np.take_along_axis(ordered, high[..., None], -1)[..., 0]
-    )
+    ordered = np.sort(np.where(is_valid, values, np.float32(np.inf)), axis=-1)
+    count = np.broadcast_to(is_valid.sum(axis=-1), ordered.shape[:-1])
+    ends = np.stack([np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1)], axis=-1)
+    middle = np.take_along_axis(ordered, ends, -1).mean(axis=-1)
     return np.where(count > 0, middle, 0).astype(np.float32)
 
 
@@ -87,12 +82,12 @@ def box_motion(
     tolerance = np.maximum(MAX_ROUND_TRIP_PX, ROUND_TRIP_SHARE * heights)[:, None]
     found = exists & is_found & (round_trip_px <= tolerance)
     vectors = np.where(found[..., None], after - before, 0)
-    median = np.stack([masked_median(vectors[..., axis], found) for axis in (0, 1)], axis=1)
+    median = _median_vectors(vectors, found)
     off = np.linalg.norm(vectors - median[:, None, :], axis=2)
     inliers = found & (off <= np.maximum(2.0, CONSISTENT_SHARE * heights)[:, None])
     n_inliers = inliers.sum(axis=1)
     is_reliable = (n_inliers >= MIN_POINTS) & (n_inliers >= 0.3 * n_points)
-    shift = np.stack([masked_median(vectors[..., axis], inliers) for axis in (0, 1)], axis=1)
+    shift = _median_vectors(vectors, inliers)
     scale = _scale_from_spread(before, after, inliers, heights)
     return BoxMotion(
         shift=np.where(is_reliable[:, None], shift, 0).astype(np.float32),
@@ -104,6 +99,12 @@ def box_motion(
         inlier_ratio=(n_inliers / n_points).astype(np.float32),
         min_eigenvalue=(np.where(exists, min_eigenvalue, 0).sum(axis=1) / n_points).astype(np.float32),
     )
+
+
+def _median_vectors(vectors: NDArray[np.float32], is_valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Median (..., N, 2) over the points of vectors (..., N, P, 2), each axis for itself."""
+    medians = masked_median(np.moveaxis(vectors, -1, 0), is_valid)
+    return np.moveaxis(medians, 0, -1)
 
 
 def _spread(vectors: NDArray[np.float32], is_valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -122,14 +123,11 @@ def _scale_from_spread(
     heights: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Growth (N,) of the points' median distance from their middle, trusted by the box's size."""
-    spreads = []
-    for points in (before, after):
-        values = np.where(inliers[..., None], points, 0)
-        middle = np.stack([masked_median(values[..., axis], inliers) for axis in (0, 1)], axis=1)
-        distance = np.linalg.norm(values - middle[:, None, :], axis=2)
-        spreads.append(masked_median(distance.astype(np.float32), inliers))
-    enough = (inliers.sum(axis=1) >= 6) & (spreads[0] > 2)
-    growth = np.divide(spreads[1], spreads[0], out=np.ones_like(spreads[0]), where=enough) - 1
+    points = np.where(inliers[..., None], np.stack([before, after]), 0)
+    distance = np.linalg.norm(points - _median_vectors(points, inliers)[:, :, None, :], axis=3)
+    spread_before, spread_after = masked_median(distance.astype(np.float32), inliers[None])
+    enough = (inliers.sum(axis=1) >= 6) & (spread_before > 2)
+    growth = np.divide(spread_after, spread_before, out=np.ones_like(spread_before), where=enough) - 1
     trust = np.clip(heights / SCALE_FULL_TRUST_PX, 0, 1)
     return (1 + np.clip(growth * trust, -MAX_SCALE_STEP, MAX_SCALE_STEP)).astype(np.float32)
 
@@ -172,7 +170,7 @@ def camera_motion(before: NDArray[np.float32], after: NDArray[np.float32], width
     residual = np.linalg.norm(target - source - np.median(target - source, axis=0), axis=1)
     spread = width / 100
     affine = STILL.affine
-    for _ in range(5):
+    for _ in range(4):
         weights = 1 / (1 + (residual / spread) ** 2) ** 2
         affine = _weighted_similarity(source, target, weights)
         residual = np.linalg.norm(source @ affine[:, :2].T + affine[:, 2] - target, axis=1)

@@ -21,7 +21,7 @@ from app.core.types import (
     Work,
 )
 from app.flexpatch.budget import Budget
-from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back
+from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back, patch_ladder
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.failure import FailureModel
@@ -63,6 +63,7 @@ class _Stream:
 
     size: Size
     ladder: tuple[Size, ...]
+    patch_ladder: tuple[Size, ...]
     budget: Budget
     discovery: Discovery
 
@@ -108,6 +109,7 @@ class Pipeline:
         if self._stream is not None:
             ladder = self._ladder(self._stream.size, config)
             self._stream.ladder = ladder
+            self._stream.patch_ladder = patch_ladder(ladder, self._detector.input_sizes)
             self._stream.budget = Budget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
         self._config = config
 
@@ -186,7 +188,8 @@ class Pipeline:
             discovery = Discovery(frame.size, self._vision.cell_px)
             self._apply_ignored(discovery)
             budget = Budget(self._config.megapixels_per_frame * 1e6, ladder[-1].pixels)
-            self._stream = _Stream(frame.size, ladder, budget, discovery)
+            patches = patch_ladder(ladder, self._detector.input_sizes)
+            self._stream = _Stream(frame.size, ladder, patches, budget, discovery)
         elif frame.size != self._stream.size:
             raise FrameSizeChanged(
                 f"The frame is {frame.size}, but this stream's frames are {self._stream.size}. "
@@ -232,7 +235,14 @@ class Pipeline:
 
     def _plan(self, stream: _Stream, *, must_look: bool) -> Plan:
         stream.budget.accrue()
-        scene = Scene(stream.size, self._tracker.tracks, stream.discovery, stream.ladder, self._cut)
+        scene = Scene(
+            frame=stream.size,
+            tracks=self._tracker.tracks,
+            discovery=stream.discovery,
+            ladder=stream.ladder,
+            patch_ladder=stream.patch_ladder,
+            cut=self._cut,
+        )
         return plan_look(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
 
     # -------------------------------------------------------------------------------------------- look, merge
@@ -252,7 +262,7 @@ class Pipeline:
         found = self._wanted(_without_duplicates(map_back(layout, seen, stream.size)))
         outcome = self._tracker.merge(prepared, pts_s, layout, found, self._config)
         stream.discovery.record_look(layout)
-        stream.discovery.record_births(outcome.born)
+        stream.discovery.record_births(outcome.born, outcome.born_scores)
         self._cut = outcome.cut
         watch.lap("merge")
         return frozenset(outcome.hits.tolist())

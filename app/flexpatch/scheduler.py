@@ -15,20 +15,26 @@ from app.core.boxes import contains
 from app.core.types import CandidateReport, CanvasBoxes, FrameBoxes, PatchKind, Size, WorkMode
 from app.flexpatch.canvas import CanvasLayout
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.detectability import detectability
+from app.flexpatch.detectability import clarity
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.packing import GUTTER_PX, pack
 from app.flexpatch.tracks import TrackTable
 
-CALL_OVERHEAD_PIXELS = 20_000
-"""A detector call costs about as much time as so many pixels, however small its canvas."""
+CALL_OVERHEAD_PIXELS = 5_000
+"""A call is charged so many pixels more than its canvas has: many tiny looks are no gift."""
 DOUBT_WEIGHT = 0.6
 """Worth of a look at a track of which few looks are known, against mending one that surely failed."""
+SHARPEN_WEIGHT = 0.1
+"""Worth of seeing a sound track clearly that was last seen faintly."""
+RIDE_SHARE = 0.8
+"""A track that a neighbour's patch shows this well, against its own, needs none of its own."""
 BLIND_FACTOR = 0.3
 """A track that was missed at some height is this much less likely to be found at the same or a smaller one."""
 DRIFT_CONTEXT = 0.5
 """Extra margin, as a share of the object's size, where flow has surely failed."""
 MAX_UPSCALE = 2.0
+MIN_PATCH_PX = 96.0
+"""Smallest side of a patch on the canvas: a detector needs surroundings to know what it sees."""
 MIN_WORTH = 0.25
 """Candidates whose value is below this share of their pixels' price are not even considered."""
 MAX_OBJECT_CANDIDATES = 48
@@ -82,23 +88,27 @@ class Scene:
     tracks: TrackTable
     discovery: Discovery
     ladder: tuple[Size, ...]
+    """Canvas sizes for the whole frame, smallest first."""
+    patch_ladder: tuple[Size, ...]
+    """Canvas sizes for patches, smallest first; ends as `ladder` does."""
     cut: FrameBoxes
     """(C, 4) unknown objects that a patch edge cut last time."""
 
 
-def need_of_look(tracks: TrackTable) -> NDArray[np.float64]:
-    """(N,) worth of one look that sees the track for sure: mending what failed, settling what is in doubt."""
+def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., N) expected worth of showing each track at `scale` (broadcast with N), in objects mended.
+
+    A look mends tracks that failed, settles those of which few looks are known, and sharpens those that were
+    last seen smaller than now.
+    """
+    on_canvas = tracks.heights * scale
+    blind = np.where(on_canvas <= tracks.missed_height_px * 1.2, BLIND_FACTOR, 1.0)
+    seen = clarity(on_canvas) * blind
     evidence = tracks.evidence.astype(np.float64)
     mending = tracks.failure * np.sqrt(evidence)
     doubt = DOUBT_WEIGHT * evidence * (1 - evidence) / (tracks.n_looks + 1)
-    return np.asarray(mending + doubt)
-
-
-def chance_to_see(tracks: TrackTable, scale: float | NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N,) probability that a look at `scale` finds the track, if it is there."""
-    on_canvas = tracks.heights * scale
-    blind = np.where(on_canvas <= tracks.missed_height_px * 1.2, BLIND_FACTOR, 1.0)
-    return np.asarray(detectability(on_canvas) * blind)
+    sharpening = SHARPEN_WEIGHT * evidence * np.maximum(seen - tracks.clarity, 0)
+    return np.asarray((mending + doubt) * seen + sharpening)
 
 
 def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, must_look: bool) -> Plan:
@@ -107,13 +117,12 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
     Args:
         must_look: look at the whole frame on the largest canvas whatever it costs (first frame, scene cut).
     """
-    need = need_of_look(scene.tracks)
-    whole = [_whole_frame(scene, need, rung) for rung in scene.ladder]
+    whole = _whole_frames(scene)
     if must_look:
         return _only_whole(scene, whole, len(whole) - 1, price_per_pixel, "the first look at a scene")
-    parts = _parts(scene, need, config, price_per_pixel)
+    parts = _parts(scene, config, price_per_pixel)
     profits = [c.value - _cost(r, price_per_pixel) for c, r in zip(whole, scene.ladder, strict=True)]
-    part_profits = [_profit_of_parts(parts, rung, price_per_pixel) for rung in scene.ladder]
+    part_profits = [_profit_of_parts(parts, rung, price_per_pixel) for rung in scene.patch_ladder]
     best_whole, best_part = int(np.argmax(profits)), int(np.argmax(part_profits))
     if max(profits[best_whole], part_profits[best_part]) <= 0:
         reason = "no look is worth the price of its pixels"
@@ -123,7 +132,7 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
         plan = _only_whole(scene, whole, best_whole, price_per_pixel, reason)
         others = _left(scene, parts, "not on its own: the whole frame was looked at")
         return replace(plan, candidates=plan.candidates + others)
-    return _packed(scene, whole, parts, scene.ladder[best_part], price_per_pixel)
+    return _packed(scene, whole, parts, scene.patch_ladder[best_part], price_per_pixel)
 
 
 def _cost(rung: Size, price_per_pixel: float) -> float:
@@ -133,52 +142,53 @@ def _cost(rung: Size, price_per_pixel: float) -> float:
 # ---------------------------------------------------------------------------------------------- candidates
 
 
-def _whole_frame(scene: Scene, need: NDArray[np.float64], rung: Size) -> Candidate:
+def _whole_frames(scene: Scene) -> list[Candidate]:
+    """The whole frame on each canvas of the ladder."""
     width, height = scene.frame
-    scale = min(rung.width / width, rung.height / height)
-    target = Size(max(1, min(rung.width, round(width * scale))), max(1, min(rung.height, round(height * scale))))
-    value = float((need * chance_to_see(scene.tracks, scale)).sum()) + scene.discovery.value_of_frame(scale)
-    return Candidate("frame", (0, 0, width, height), target, value)
+    scales = np.array([min(rung.width / width, rung.height / height) for rung in scene.ladder])
+    values = worth_of_look(scene.tracks, scales[:, None]).sum(axis=1) + scene.discovery.value_of_frame(scales)
+    return [
+        Candidate("frame", (0, 0, width, height), _target_size(width, height, scale, rung), value)
+        for rung, scale, value in zip(scene.ladder, scales.tolist(), values.tolist(), strict=True)
+    ]
 
 
-def _parts(scene: Scene, need: NDArray[np.float64], config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
+def _parts(scene: Scene, config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
     """Everything smaller than the whole frame, most value per pixel first."""
-    parts = _object_patches(scene, need, config, price_per_pixel)
-    parts += _windows(scene)
+    parts = _object_patches(scene, config, price_per_pixel)
+    parts += _windows(scene, price_per_pixel)
     parts += _cut_objects(scene)
     worthy = [part for part in parts if part.value >= MIN_WORTH * price_per_pixel * part.pixels]
     return sorted(worthy, key=lambda part: -part.value / part.pixels)
 
 
-def _object_patches(
-    scene: Scene, need: NDArray[np.float64], config: PipelineConfig, price_per_pixel: float
-) -> list[Candidate]:
+def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
     """A patch for each track that deserves one; a neighbour that fits in rides along."""
     tracks, top = scene.tracks, scene.ladder[-1]
     if not len(tracks):
         return []
     size = tracks.boxes[:, 2:] - tracks.boxes[:, :2]
-    longest = size.max(axis=1)
-    margin = longest * (config.context * tracks.patch_growth + DRIFT_CONTEXT * tracks.failure)
-    low = np.floor(np.clip(tracks.boxes[:, :2] - margin[:, None], 0, np.array(scene.frame) - 1))
-    high = np.ceil(np.clip(tracks.boxes[:, 2:] + margin[:, None], low + 1, np.array(scene.frame)))
-    extent = high - low
     tall = np.maximum(size[:, 1], 0.6 * size[:, 0])
     scale = np.minimum(config.object_height_px / np.maximum(tall, 1), MAX_UPSCALE)
+    wanted = config.context * tracks.patch_growth + DRIFT_CONTEXT * tracks.failure
+    margin = np.maximum(size.max(axis=1, keepdims=True) * wanted[:, None], (MIN_PATCH_PX / scale[:, None] - size) / 2)
+    low = np.floor(np.clip(tracks.boxes[:, :2] - margin, 0, np.array(scene.frame) - 1))
+    high = np.ceil(np.clip(tracks.boxes[:, 2:] + margin, low + 1, np.array(scene.frame)))
+    extent = high - low
     scale = np.minimum(scale, (np.array(top, np.float32) / extent).min(axis=1))
-    worth = need * chance_to_see(tracks, scale)
+    worth = worth_of_look(tracks, scale)
     pixels = np.prod(extent * scale[:, None] + GUTTER_PX, axis=1)
     source = np.concatenate([low, high], axis=1).astype(np.float32)
     inside = contains(source, tracks.boxes)
-    chance_shared = _chance_shared(tracks, scale)
+    worth_shared = worth_of_look(tracks, scale[:, None])
     open_rows = worth >= MIN_WORTH * price_per_pixel * pixels
     found: list[Candidate] = []
     for row in np.argsort(-worth / pixels, kind="stable").tolist():
         if not open_rows[row] or len(found) == MAX_OBJECT_CANDIDATES:
             continue
         rides = np.flatnonzero(inside[row] & open_rows & (np.arange(len(tracks)) != row))
-        value = float(worth[row] + (need[rides] * chance_shared[row, rides]).sum())
-        open_rows[rides[chance_shared[row, rides] >= 0.7]] = False
+        value = float(worth[row] + worth_shared[row, rides].sum())
+        open_rows[rides[worth_shared[row, rides] >= RIDE_SHARE * worth[rides]]] = False
         open_rows[row] = False
         x1, y1, x2, y2 = (int(side) for side in source[row])
         target = _target_size(x2 - x1, y2 - y1, float(scale[row]), top)
@@ -186,20 +196,21 @@ def _object_patches(
     return found
 
 
-def _chance_shared(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N, N) chance to see track j in a patch at the scale of track i's."""
-    return np.stack([chance_to_see(tracks, float(value)) for value in scale])
-
-
-def _windows(scene: Scene) -> list[Candidate]:
+def _windows(scene: Scene, price_per_pixel: float) -> list[Candidate]:
+    """Tiles where births are overdue, and places where something moves that no track explains."""
     found = []
-    for size, scale in WINDOWS:
-        if size.width >= scene.frame.width and size.height >= scene.frame.height:
+    in_all = scene.discovery.value_of_frame(np.array([scale for _, scale in WINDOWS]))
+    for (size, scale), most in zip(WINDOWS, in_all.tolist(), strict=True):
+        pixels = size.pixels * scale**2
+        if min(size.width / scene.frame.width, size.height / scene.frame.height) >= 1:
             continue
+        if most < MIN_WORTH * price_per_pixel * pixels:
+            continue  # the whole frame holds less than one window would have to
         for window in scene.discovery.windows(size, scale, WINDOWS_EACH):
             x1, y1, x2, y2 = (int(value) for value in window.box)
             target = _target_size(x2 - x1, y2 - y1, scale, scene.ladder[-1])
-            found.append(Candidate("motion" if window.is_motion else "tile", (x1, y1, x2, y2), target, window.value))
+            kind: PatchKind = "motion" if window.is_motion else "tile"
+            found.append(Candidate(kind, (x1, y1, x2, y2), target, window.value))
     return found
 
 

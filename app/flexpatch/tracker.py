@@ -11,7 +11,7 @@ from app.core.types import FrameBoxes, PreparedFrame, Size, Vision
 from app.flexpatch.association import associate
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.detectability import SEEN, detectability
+from app.flexpatch.detectability import SEEN, clarity, detectability
 from app.flexpatch.failure import FailureModel, correlation, failure_features
 from app.flexpatch.flow import BoxMotion, CameraMotion, box_motion, camera_motion
 from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
@@ -37,7 +37,11 @@ MIN_EVIDENCE = 0.03
 DUPLICATE_IOU = 0.7
 BLEND_BELOW_FAILURE = 0.3
 """A track this unlikely to have failed is only corrected by a detection, not replaced."""
-DETECTION_WEIGHT = 0.7
+MIN_CORRECTION = 0.4
+"""Share by which a faint detection corrects a settled track; a clear one corrects it in full."""
+MAX_FOUND_RATE = 0.9
+"""Even the clearest object is sometimes not found."""
+CLARITY_MEMORY_S = 1.5
 MAX_GROWTH = 4.0
 FORGET_FACTOR = 4.0
 """A track is given up after so many lifetimes even if nobody looked for it."""
@@ -51,6 +55,8 @@ class MergeOutcome:
     """Ids of tracks that it confirmed."""
     born: FrameBoxes
     """(B, 4) boxes of new tracks."""
+    born_scores: NDArray[np.float32]
+    """(B,)"""
     cut: FrameBoxes
     """(C, 4) boxes that a patch edge cut and that no track explains: worth a larger patch."""
 
@@ -151,6 +157,7 @@ class Tracker:
         tracks.velocity = np.where(reliable, followed, tracks.velocity * slowing).astype(np.float32)
         tracks.acceleration = (np.linalg.norm(change, axis=1) / np.maximum(tracks.heights, 1)).astype(np.float32)
         tracks.points = np.where(motion.inliers[..., None], points, np.nan).astype(np.float32)
+        tracks.clarity *= np.float32(np.exp(-dt_s / CLARITY_MEMORY_S))
         tracks.flow_std = motion.flow_std
         tracks.round_trip = motion.round_trip
         tracks.inlier_ratio = motion.inlier_ratio
@@ -164,7 +171,8 @@ class Tracker:
             tracks.keep(visible >= MIN_VISIBLE)
         if len(tracks):
             tracks.ncc = correlation(tracks.templates, self._vision.templates(frame, tracks.boxes))
-            tracks.failure = self._failure_model.predict(failure_features(tracks, pts_s))
+            predicted = self._failure_model.predict(failure_features(tracks, pts_s))
+            tracks.failure = _with_odds(predicted, tracks.miss_log_odds)
 
     # ------------------------------------------------------------------------------------------------- merge
 
@@ -192,6 +200,7 @@ class Tracker:
         return MergeOutcome(
             hits=np.concatenate([ids_before[matches.tracks], born]),
             born=fresh.boxes,
+            born_scores=fresh.scores,
             cut=unexplained_cut.boxes,
         )
 
@@ -202,20 +211,29 @@ class Tracker:
         missed[hit_rows] = False
         if not missed.any():
             return
-        weight = detectability(examined_px[missed]).astype(np.float32)
+        weight = clarity(examined_px[missed]).astype(np.float32)
+        # An object that most looks find and this one did not is probably not where the box is (Bayes' rule).
+        found_rate = (tracks.n_hits[missed] + 1) / (tracks.n_looks[missed] + 1.5)
+        odds = -np.log(1 - weight * np.minimum(found_rate, MAX_FOUND_RATE))
+        tracks.miss_log_odds[missed] += odds
+        tracks.failure[missed] = _with_odds(tracks.failure[missed], odds)
         tracks.n_looks[missed] += weight
         gain = np.maximum(weight / tracks.n_looks[missed], EVIDENCE_MEMORY * weight)
         tracks.evidence[missed] *= 1 - gain
         tracks.missed_height_px[missed] = np.maximum(tracks.missed_height_px[missed], examined_px[missed])
-        tracks.n_misses[missed] += (weight >= SEEN).astype(np.int32)
+        tracks.n_misses[missed] += (detectability(examined_px[missed]) >= SEEN).astype(np.int32)
 
     def _confirm(self, frame: PreparedFrame, pts_s: float, rows: NDArray[np.intp], found: FrameDetections) -> None:
         tracks = self.tracks
         if not len(rows):
             return
-        tracks.n_looks[rows] += 1
-        gain = np.maximum(1 / tracks.n_looks[rows], EVIDENCE_MEMORY)
+        seen = clarity((found.boxes[:, 3] - found.boxes[:, 1]) * found.scale).astype(np.float32)
+        tracks.n_looks[rows] += seen
+        tracks.n_hits[rows] += seen
+        tracks.miss_log_odds[rows] = 0
+        gain = np.maximum(seen / tracks.n_looks[rows], EVIDENCE_MEMORY * seen)
         tracks.evidence[rows] += gain * (found.scores - tracks.evidence[rows])
+        tracks.clarity[rows] = np.maximum(tracks.clarity[rows], seen)
         tracks.class_scores[rows, found.class_ids] += found.scores
         tracks.confidence[rows] = found.scores
         tracks.n_misses[rows] = 0
@@ -223,9 +241,9 @@ class Tracker:
         growth = np.where(found.is_cut, np.minimum(tracks.patch_growth[rows] * 1.6, MAX_GROWTH), 1)
         tracks.patch_growth[rows] = growth
         whole = ~found.is_cut
-        rows, boxes = rows[whole], found.boxes[whole]
+        rows, boxes, seen = rows[whole], found.boxes[whole], seen[whole]
         settled = tracks.failure[rows] < BLEND_BELOW_FAILURE
-        share = np.where(settled, DETECTION_WEIGHT, 1)[:, None].astype(np.float32)
+        share = np.where(settled, MIN_CORRECTION + (1 - MIN_CORRECTION) * seen, 1)[:, None].astype(np.float32)
         tracks.boxes[rows] += share * (boxes - tracks.boxes[rows])
         tracks.detected_pts_s[rows] = pts_s
         tracks.failure[rows] = 0
@@ -262,6 +280,7 @@ class Tracker:
             found.class_ids,
             n_classes=self._n_classes,
             pts_s=pts_s,
+            clarity=clarity((found.boxes[:, 3] - found.boxes[:, 1]) * found.scale).astype(np.float32),
             templates=templates,
         )
         if len(self.tracks):
@@ -299,6 +318,12 @@ def examined_height(layout: CanvasLayout, boxes: FrameBoxes, frame: Size) -> NDA
     inside = contains(layout.source, shown)
     heights = layout.scale[:, 1:2] * (shown[:, 3] - shown[:, 1])[None, :]
     return np.where(inside, heights, 0).max(axis=0).astype(np.float32)
+
+
+def _with_odds(probability: NDArray[np.float32], log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities (N,) once more evidence, in log-odds (N,), is added."""
+    factor = np.exp(log_odds)
+    return (probability * factor / (1 - probability + probability * factor)).astype(np.float32)
 
 
 def _is_duplicate(tracks: TrackTable) -> NDArray[np.bool_]:

@@ -27,10 +27,16 @@ class TrackTable:
     """(N,) running mean of the scores of all looks, a miss counting as 0."""
     n_looks: NDArray[np.float32]
     """(N,) looks so far, each weighted by how well it could see the object."""
+    n_hits: NDArray[np.float32]
+    """(N,) looks that found it, weighted likewise."""
+    miss_log_odds: NDArray[np.float32]
+    """(N,) what the misses since the last hit say for a failure, in log-odds."""
     n_misses: NDArray[np.int32]
     """(N,) looks in a row that came back empty."""
     missed_height_px: NDArray[np.float32]
     """(N,) tallest height on a canvas at which the latest looks missed; 0 after a hit."""
+    clarity: NDArray[np.float32]
+    """(N,) how clearly the object was last seen, 0 to 1, fading with time."""
     patch_growth: NDArray[np.float32]
     """(N,) factor on the margin of the next patch; above 1 after a detection was cut by a patch edge."""
     born_pts_s: NDArray[np.float64]
@@ -83,6 +89,7 @@ def new_tracks(
     *,
     n_classes: int,
     pts_s: float,
+    clarity: NDArray[np.float32],
     templates: NDArray[np.float32],
 ) -> TrackTable:
     """Tracks just born from detections (N of them), seen once, at rest, without points yet."""
@@ -96,9 +103,12 @@ def new_tracks(
         velocity=np.zeros((n, 2), np.float32),
         class_scores=class_scores,
         evidence=scores.astype(np.float32),
-        n_looks=ones,
+        n_looks=clarity.copy(),
+        n_hits=clarity.copy(),
+        miss_log_odds=zeros.copy(),
         n_misses=np.zeros(n, np.int32),
         missed_height_px=zeros.copy(),
+        clarity=clarity,
         patch_growth=ones.copy(),
         born_pts_s=np.full(n, pts_s),
         detected_pts_s=np.full(n, pts_s),
@@ -124,5 +134,6 @@ def no_tracks(n_classes: int) -> TrackTable:
         np.zeros(0, np.int32),
         n_classes=n_classes,
         pts_s=0.0,
+        clarity=np.zeros(0, np.float32),
         templates=np.zeros((0, 0, 0), np.float32),
     )
