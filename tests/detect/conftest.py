@@ -1,0 +1,75 @@
+"""Where the tests of real weights and real frames find them; without them those tests skip."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from app.core.errors import ModelError
+from app.core.types import Size
+from app.detect.onnx import OnnxDetector
+from numpy.typing import NDArray
+
+from tests.detect.graphs import square_finder
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _data() -> Path:
+    return Path(os.environ.get("FLEXPATCH_DATA", _ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """Folder of public detector weights."""
+    folder = _data().parent / "weights"
+    if not folder.is_dir():
+        pytest.skip("no detector weights beside FLEXPATCH_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def street() -> dict[int, NDArray[np.uint8]]:
+    """Some frames of ADL-Rundle-6, by number."""
+    folder = _data() / "ADL-Rundle-6" / "img1"
+    if not folder.is_dir():
+        pytest.skip("no ADL-Rundle-6 in FLEXPATCH_DATA")
+    frames = {}
+    for number in (1, 80, 160, 240):
+        picture = cv2.imread(str(folder / f"{number:06d}.jpg"))
+        assert picture is not None
+        frames[number] = np.asarray(picture, np.uint8)
+    return frames
+
+
+@pytest.fixture(scope="session")
+def people() -> NDArray[np.float32]:
+    """Ground truth of ADL-Rundle-6: (M, 5) frame number and box xyxy of every person to be found."""
+    path = _data() / "ADL-Rundle-6" / "gt" / "gt.txt"
+    if not path.is_file():
+        pytest.skip("no ADL-Rundle-6 in FLEXPATCH_DATA")
+    rows = np.loadtxt(path, delimiter=",")
+    rows = rows[rows[:, 6] == 1]
+    return np.column_stack([rows[:, 0], rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> OnnxDetector:
+    """A detector of coloured squares, for any canvas."""
+    return OnnxDetector(square_finder(tmp_path_factory.mktemp("models") / "finder.onnx"))
+
+
+def canvas_with(size: Size, squares: dict[tuple[int, int], tuple[int, int, int]]) -> NDArray[np.uint8]:
+    """(1, H, W, 3) grey canvas with squares of 32 pixels: cell (column, row) to BGR colour."""
+    canvas = np.full((1, size.height, size.width, 3), 114, np.uint8)
+    for (column, row), colour in squares.items():
+        canvas[0, row * 32 : row * 32 + 32, column * 32 : column * 32 + 32] = colour
+    return canvas
+
+
+def error_of(path: Path, family: str | None = None) -> str:
+    """The message with which a model is refused."""
+    with pytest.raises(ModelError) as caught:
+        OnnxDetector(path, family=family)
+    return str(caught.value)
