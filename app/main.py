@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
 from app.api import frames, health, openapi, preview, problems, results, sessions, websocket
-from app.api.middleware import RequestMiddleware
+from app.api.middleware import BodyLimitMiddleware, RequestMiddleware
 from app.api.services import ApiOptions, Check, Services
 from app.config import Settings
 from app.core.clock import Clock, SystemClock
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
 
 _DISTRIBUTION = "flexpatch-service"
+_MAX_DOCUMENT_BYTES = 1024 * 1024
 _REAP_PERIOD_S = 1.0
 _SHUTDOWN_GRACE_S = 5
 _WEBSOCKET_SLACK_BYTES = 64 * 1024
@@ -162,6 +163,7 @@ def _build(services: Services, clock: Clock) -> FastAPI:
         app.mount("/web", StaticFiles(directory=health.DASHBOARD.parent), name="web")
     problems.install(app)
     openapi.install(app)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=_MAX_DOCUMENT_BYTES)
     app.add_middleware(RequestMiddleware, metrics=services.metrics, clock=clock)
     return app
 

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "x-request-id"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_FRAMES = "/frames"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_CLOSED = 499
 """The status counted for requests whose client left before the response began."""
@@ -64,6 +66,40 @@ class RequestMiddleware:
                     status or _CLIENT_CLOSED,
                     self._clock.now_s() - started_s,
                 )
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies of more than so many bytes, while they are read, except where frames come in.
+
+    Those have their own limit, in `app.api.reading`, which knows about images.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].endswith(_FRAMES):
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._max_bytes:
+            await problems.response(self._too_large(), scope["path"])(scope, receive, send)
+            return
+        n_bytes = 0
+
+        async def receive_limited() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > self._max_bytes:
+                raise self._too_large()
+            return message
+
+        await self._app(scope, receive_limited, send)
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"The body has more than {self._max_bytes} bytes.")
 
 
 def route_template(scope: Scope) -> str:

@@ -67,6 +67,18 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
 )
 
 
+_HTTP: Mapping[int, tuple[str, str]] = MappingProxyType(
+    {
+        400: ("bad_request", "Request not understood"),
+        404: ("not_found", "Nothing is at this path"),
+        405: ("method_not_allowed", "The path does not take this method"),
+        413: ("body_too_large", "Body is too large"),
+        415: ("unsupported_media_type", "Body is of a type not taken here"),
+    }
+)
+"""Codes and titles of what routing and reading refuse. Python's own phrases differ between its versions."""
+
+
 def document(error: Exception, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
     """An error's status, problem document and extra headers.
 
@@ -133,10 +145,10 @@ def _members(kind: Problem, code: str, detail: str, instance: str) -> dict[str, 
 
 
 def _from_http(error: HTTPException, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
-    status = HTTPStatus(error.status_code)
-    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
-    detail = error.detail if error.detail != status.phrase else status.description or status.phrase
-    return status, _members(Problem(status, status.phrase), code, detail, instance), dict(error.headers or {})
+    code, title = _HTTP.get(error.status_code, (f"http_{error.status_code}", "Request refused"))
+    is_plain = error.detail == HTTPStatus(error.status_code).phrase
+    members = _members(Problem(error.status_code, title), code, f"{title}." if is_plain else error.detail, instance)
+    return error.status_code, members, dict(error.headers or {})
 
 
 def _from_validation(error: RequestValidationError, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:

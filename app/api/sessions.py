@@ -31,9 +31,7 @@ from app.flexpatch.config import PipelineConfig
 from app.sessions.filters import FilterSpec, Zone
 from app.sessions.model import SessionInfo, SessionSpec
 
-_MAX_BODY_BYTES = 1024 * 1024
-
-router = APIRouter(prefix="/sessions", tags=["sessions"], max_body_size=_MAX_BODY_BYTES)
+router = APIRouter(prefix="/sessions", tags=["sessions"])
 
 
 @router.post(

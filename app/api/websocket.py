@@ -27,7 +27,8 @@ router = APIRouter(prefix="/sessions/{session_id}", tags=["frames"])
 async def exchange(websocket: WebSocket, session_id: str) -> None:
     """Answer each binary message, a frame, with its result or a problem; in order.
 
-    A text message is a `FrameCommand` about the next frame; it is answered only if it makes no sense.
+    A text message is a `FrameCommand` about the next frame; it is answered only if it makes no sense. When the
+    session ends, the problem `session_ended` comes last, and the connection is closed with code 4410.
     """
     services = get_services(websocket)
     try:
@@ -39,8 +40,10 @@ async def exchange(websocket: WebSocket, session_id: str) -> None:
     conversation = _Conversation(websocket, session, services.options.max_frame_bytes)
     try:
         async with asyncio.TaskGroup() as tasks:
-            receiver = tasks.create_task(conversation.receive())
-            tasks.create_task(conversation.answer(receiver))
+            helpers = [tasks.create_task(conversation.receive()), tasks.create_task(conversation.watch())]
+            await conversation.answer()
+            for helper in helpers:
+                helper.cancel()
     except* WebSocketDisconnect:
         pass
 
@@ -76,7 +79,16 @@ class _Conversation:
             self._drop_answers()
             self._answers.put_nowait(None)
 
-    async def answer(self, receiver: "asyncio.Task[None]") -> None:
+    async def watch(self) -> None:
+        """Tell a client that sends nothing, too, when the session ends."""
+        with self._session.log.subscribe() as subscription:
+            try:
+                while True:
+                    await subscription.next(None)
+            except SessionEnded as error:
+                await self._answers.put(_failed(error))
+
+    async def answer(self) -> None:
         """Send answers in the order of the frames, until the client leaves or the session ends."""
         while (future := await self._answers.get()) is not None:
             try:
@@ -90,7 +102,6 @@ class _Conversation:
                 await self._websocket.send_text(problems.encode(status_problem).decode())
                 if isinstance(error, SessionEnded):
                     await self._websocket.close(_SESSION_ENDED, "The session has ended.")
-                    receiver.cancel()
                     return
             else:
                 await self._websocket.send_text(payload.decode())

@@ -1,0 +1,106 @@
+"""Health, metrics, the front page and the OpenAPI document."""
+
+import re
+from pathlib import Path
+
+import pytest
+from app.api import health
+from app.api.schemas import SESSION_ID
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.api.conftest import Api, api_for
+from tests.sessions.fakes import Bench
+
+
+def test_a_living_process_says_so(api: Api) -> None:
+    assert api.get("/livez").json() == {"status": "alive"}
+
+
+def test_with_a_detector_the_service_is_ready(api: Api) -> None:
+    response = api.get("/readyz")
+    assert response.status_code == 200
+    assert response.json()["status"] == "ready"
+    assert {check["name"]: check["ok"] for check in response.json()["checks"]} == {"detector": True, "admission": True}
+
+
+def test_without_a_detector_it_says_which_flag_to_give(bench: Bench) -> None:
+    with api_for(bench, has_detector=False) as api:
+        assert api.get("/livez").status_code == 200
+        response = api.get("/readyz")
+    assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "--detector FILE.onnx" in response.json()["detail"]
+    assert response.json()["checks"][0]["ok"] is False
+
+
+def test_a_closing_service_is_not_ready(api: Api) -> None:
+    api.services.registry.begin_close()
+    assert api.get("/readyz").status_code == 503
+
+
+def test_metrics_are_what_prometheus_reads(api: Api) -> None:
+    api.open()
+    api.push()
+    response = api.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(response.text)}
+    assert all(name.startswith("flexpatch_") for name in families)
+    assert families["flexpatch_build_info"].samples[0].value == 1
+    edges = {
+        sample.labels["le"]
+        for sample in families["flexpatch_stage_duration_seconds"].samples
+        if sample.name.endswith("_bucket")
+    }
+    assert {"0.001", "0.0167", "0.0333", "0.0667", "5.0"} <= edges
+
+
+def test_the_front_page_says_what_this_is(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(health, "DASHBOARD", tmp_path / "index.html")
+    page = api.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    for link in ("/docs", "/readyz", "/metrics"):
+        assert f'href="{link}"' in page.text
+    (tmp_path / "index.html").write_text("<h1>dashboard</h1>")
+    assert "dashboard" in api.get("/").text
+
+
+def test_openapi_documents_every_route_with_its_problems(api: Api) -> None:
+    document = api.get("/openapi.json").json()
+    paths = document["paths"]
+    assert {
+        "/sessions",
+        "/sessions/{session_id}",
+        "/sessions/{session_id}/frames",
+        "/sessions/{session_id}/results",
+        "/sessions/{session_id}/results/latest",
+        "/sessions/{session_id}/results/stream",
+        "/sessions/{session_id}/snapshot.jpg",
+        "/sessions/{session_id}/preview.mjpeg",
+        "/sessions/{session_id}/explain/{seq}",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    } == set(paths)
+    push = paths["/sessions/{session_id}/frames"]["post"]
+    assert {"image/jpeg", "image/png", "image/webp", "multipart/form-data"} <= set(push["requestBody"]["content"])
+    assert {parameter["name"] for parameter in push["parameters"]} == {"session_id", "x-frame-seq", "x-capture-time"}
+    for path, operations in paths.items():
+        for operation in operations.values():
+            assert operation["summary"], path
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    schema = answer["content"]["application/problem+json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Problem"}
+    assert "HTTPValidationError" not in str(document)
+    assert document["components"]["schemas"]["SessionCreate"]["examples"]
+
+
+def test_every_field_that_comes_in_is_described(api: Api) -> None:
+    schemas = api.get("/openapi.json").json()["components"]["schemas"]
+    for name in ("SessionCreate", "SessionPatch", "FiltersModel", "TuningModel", "ZoneModel", "QueueModel"):
+        for field, schema in schemas[name]["properties"].items():
+            assert schema.get("description"), f"{name}.{field}"
+
+
+def test_made_up_ids_are_ids(api: Api) -> None:
+    assert re.fullmatch(SESSION_ID, api.post("/sessions").json()["id"])
