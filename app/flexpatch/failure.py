@@ -127,20 +127,20 @@ def hand_set_model() -> FailureModel:
     and the intercept calibrated on the synthetic street.
     """
     weights = {
-        "min_eigenvalue": -0.1,
-        "ncc": -1.5,
-        "acceleration": 0.5,
-        "flow_std": 4.0,
-        "confidence": -1.6,
+        "min_eigenvalue": -1.0,
+        "ncc": -3.0,
+        "acceleration": 0.8,
+        "flow_std": 1.0,
+        "confidence": -1.2,
         "round_trip": 2.0,
-        "inlier_ratio": -1.5,
-        "detection_age_s": 2.0,
-        "height_px": -0.8,
+        "inlier_ratio": -0.5,
+        "detection_age_s": 2.6,
+        "height_px": 0.0,
     }
     logs = {"min_eigenvalue", "detection_age_s", "height_px"}
     return LogisticFailure(
         weights=np.array([weights[name] for name in FEATURES]),
-        intercept=3.0,
+        intercept=1.5,
         is_log=np.array([name in logs for name in FEATURES]),
     )
 
