@@ -1,0 +1,336 @@
+"""The command line: reads what the user wrote, and says in one sentence what is wrong with it."""
+
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.config import Settings, load_settings
+from app.core.errors import FlexPatchError, InputError, SettingsError
+from app.core.types import Detector, Size
+from app.detect.families import FAMILIES
+from app.detect.loader import load_detector
+from app.flexpatch.config import PipelineConfig
+from app.flexpatch.failure import FailureModel, hand_set_model, load_failure_model
+from app.ingest.source import Source, open_source
+from app.ingest.street_source import StreetSource
+from app.main import Server, create_app
+from app.offline.output import Sink, output_file, write_line
+from app.offline.run import RunOptions, RunSummary, Step, run
+from app.telemetry.logs import setup_logging
+
+STDOUT = "-"
+_INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+_ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to reach a service that listens everywhere
+
+app = typer.Typer(
+    name="flexpatch",
+    help="Real-time analytics of high-resolution video: every frame tracked, the detector shown only what matters.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class _ReaderLeft(Exception):
+    """Whoever read our standard output has gone, as `head` does."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+
+    Args:
+        arguments: what follows the program's name; None: the process's own.
+    """
+    try:
+        status = app(args=arguments, prog_name="flexpatch", standalone_mode=False)
+    except typer.TyperException as error:
+        return _fail(f"{error.format_message()} See --help.", error.exit_code)
+    except FlexPatchError as error:
+        return _fail(str(error), 2 if isinstance(error, InputError) else 1)
+    except OSError as error:
+        name = f" {error.filename}" if error.filename else ""
+        return _fail(f"Reading or writing{name} failed: {error.strerror or error}; is there space left?", 1)
+    except _ReaderLeft:
+        # Python flushes standard output once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _version() -> str:
+    return installed_version("flexpatch-service")
+
+
+def _fail(message: str, status: int) -> int:
+    typer.echo(f"Error: {message}", err=True)
+    return status
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"flexpatch {_version()}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+DetectorOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.onnx", help="Detector model. Default: FLEXPATCH_DETECTOR.", show_default=False),
+]
+FamilyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"How the detector's outputs are laid out, if it is not recognised: {', '.join(FAMILIES)}.",
+        show_default=False,
+    ),
+]
+
+
+# ------------------------------------------------------------------------------------------------------- serve
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Configuration file (YAML).", show_default=False)
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; 0.0.0.0 for all. Default: 127.0.0.1.", show_default=False),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; 0 for any free one. Default: 8000.", show_default=False)
+    ] = None,
+    detector: DetectorOption = None,
+    detector_family: FamilyOption = None,
+) -> None:
+    """Run the service: sessions over HTTP and WebSocket, results as JSON, metrics for Prometheus.
+
+    Settings come from --config, then FLEXPATCH_… variables, then these options; later ones win.
+    """
+    overrides = {"host": host, "port": port, "detector": detector, "detector_family": detector_family}
+    settings = load_settings(config, overrides)
+    with _listen(settings) as listener:
+        setup_logging(settings.log_format, settings.log_level)
+        _Service(settings).run(sockets=[listener])
+
+
+class _Service(Server):
+    """Says where it is once it is there."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(create_app(settings), settings)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            for line in _addresses(self._settings, sockets[0].getsockname()[1]):
+                typer.echo(line)
+            sys.stdout.flush()
+
+
+def _addresses(settings: Settings, port: int) -> Iterator[str]:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{_ANY_HOSTS.get(settings.host, host)}:{port}"
+    yield f"FlexPatch Service {_version()}: {url}"
+    yield f"How to use it:           {url}/docs"
+    if settings.detector is None:
+        yield (
+            "There is no detector yet, so /readyz says 503 and sessions must name one of the models folder. "
+            "Give one: make run DETECTOR=FILE.onnx, or flexpatch serve --detector FILE.onnx"
+        )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A socket bound to the service's address."""
+    where = f"{settings.host}:{settings.port}"
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"The service cannot listen on {where} ({error.strerror}): give another --port or --host."
+        ) from error
+    return listener
+
+
+# --------------------------------------------------------------------------------------------------------- run
+
+
+@app.command("run")
+def run_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A video file, a folder of images (or a MOTChallenge sequence), or a rendered street: "
+            "synthetic:1920x1080@30?objects=25&seed=1",
+        ),
+    ],
+    *,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="X.ndjson: a result a line. X.mp4: annotated video. -: results to standard output.",
+            show_default=False,
+        ),
+    ] = None,
+    detector: DetectorOption = None,
+    detector_family: FamilyOption = None,
+    canvas: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Largest detector canvas, for example 640x352. Default: by the frame's size."),
+    ] = None,
+    megapixels_per_frame: Annotated[
+        float | None, typer.Option(help="Detector pixels to spend on an average frame, in millions. Default: 0.08.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only objects of these classes, for example person,car.")
+    ] = None,
+    min_score: Annotated[float, typer.Option(help="Only objects with at least this score, 0 to 1.")] = 0.0,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second, for sources that do not say (image folders). Default: 25.")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(metavar="N", help="Stop after so many frames.")] = None,
+    patches: Annotated[
+        bool, typer.Option("--patches", help="Draw in the video what the detector looked at, too.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Results to standard output, and no progress bar.")] = False,
+) -> None:
+    """Process a recording as the service would: objects tracked on every frame.
+
+    Results are the very JSON that the service's clients get. A summary goes to standard error.
+    """
+    settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
+    config = _tuned(settings, canvas, megapixels_per_frame)
+    wanted = tuple(filter(None, (part.strip() for part in classes.split(",")))) if classes is not None else None
+    options = RunOptions(config, wanted, min_score, max_frames)
+    to_stdout = json or output == STDOUT
+    destination = Path(output) if output not in {None, STDOUT} else None
+    with ExitStack() as stack:
+        stream = stack.enter_context(open_source(source, fps=fps))
+        if destination and max_frames is None and isinstance(stream, StreetSource) and stream.n_frames is None:
+            raise SettingsError("The synthetic street never ends: add --max-frames N.")
+        model = _detector(settings)
+        sinks: list[Sink] = []
+        if destination:
+            file = output_file(destination, _session_name(source), stream.size, fps=stream.fps, draws_patches=patches)
+            sinks.append(stack.enter_context(file))
+        if to_stdout:
+            sinks.append(partial(_write_stdout, sys.stdout.buffer, _session_name(source)))
+        console = Console(stderr=True)
+        with _progress(console, stream, max_frames, is_quiet=json) as advance:
+            summary = run(stream, model, _failure_model(settings), options, [*sinks, advance])
+    _summarise(console, summary, destination)
+
+
+def _tuned(settings: Settings, canvas: str | None, megapixels_per_frame: float | None) -> PipelineConfig:
+    config = settings.flexpatch.pipeline_config()
+    if canvas is not None:
+        config = replace(config, max_canvas=_parse_size("--canvas", canvas, "640x352"))
+    if megapixels_per_frame is not None:
+        config = replace(config, megapixels_per_frame=megapixels_per_frame)
+    return config
+
+
+def _detector(settings: Settings) -> Detector:
+    if settings.detector is None:
+        raise SettingsError("No detector is given: add --detector FILE.onnx, or set FLEXPATCH_DETECTOR.")
+    return load_detector(
+        settings.detector,
+        family=settings.detector_family,
+        threads=settings.detector_threads,
+        folders=(settings.models_dir,),
+    )
+
+
+def _failure_model(settings: Settings) -> FailureModel:
+    return load_failure_model(settings.failure_model) if settings.failure_model else hand_set_model()
+
+
+def _parse_size(option: str, text: str, example: str) -> Size:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise SettingsError(f"{option} {text!r} is not a size: write WIDTHxHEIGHT, for example {example}.")
+    return Size(int(width), int(height))
+
+
+def _session_name(source: str) -> str:
+    """The name in the results: the file's or folder's own."""
+    return "synthetic" if source.startswith("synthetic") else Path(source).resolve().stem
+
+
+def _write_stdout(stream: BinaryIO, session: str, step: Step) -> None:
+    try:
+        write_line(stream, session, step)
+        stream.flush()
+    except BrokenPipeError as error:
+        raise _ReaderLeft from error
+
+
+@contextmanager
+def _progress(
+    console: Console, source: Source, max_frames: int | None, *, is_quiet: bool
+) -> Iterator[Callable[[Step], None]]:
+    """A progress bar for people who watch; gives what is to be called after every frame."""
+    known = [count for count in (source.n_frames, max_frames) if count is not None]
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=is_quiet or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(str(source.size), total=min(known) if known else None)
+        yield lambda _step: bar.advance(task)
+
+
+def _summarise(console: Console, summary: RunSummary, destination: Path | None) -> None:
+    by_label = Counter(summary.labels.values()).most_common(5)
+    tracks = ", ".join(f"{count} {label}" for label, count in by_label) or "none"
+    speed = f"{summary.n_frames} frames in {summary.elapsed_s:.1f} s, {summary.fps:.1f} a second"
+    detector = f"{summary.detector_calls} calls, {summary.megapixels_per_frame:.3f} megapixels on an average frame"
+    lines = [f"Processed  {speed}", f"Detector   {detector}", f"Tracks     {len(summary.labels)} ({tracks})"]
+    if summary.n_corrupt:
+        lines.append(f"Skipped    {summary.n_corrupt} damaged frames")
+    if destination:
+        lines.append(f"Written    {destination}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
