@@ -58,25 +58,23 @@ class VideoFile:
         self._container.close()
         self._container = self._open()
         self.n_corrupt = 0
-        period_s = 1 / (self._fps or _USUAL_FPS)
-        seq, last_s = 0, -period_s
-        first_s: float | None = None
+        clock = StreamClock(1 / (self._fps or _USUAL_FPS))
+        seq = 0
         start = time.perf_counter()
         for decoded in self._decode():
-            pts_s = last_s + period_s
-            if decoded.pts is not None and decoded.time_base:
-                shown_s = float(decoded.pts * decoded.time_base)
-                first_s = shown_s - pts_s if first_s is None else first_s
-                pts_s = shown_s - first_s if shown_s - first_s > last_s else pts_s
+            pts, unit = decoded.pts, decoded.time_base
+            pts_s = clock.tick(None if pts is None or unit is None else float(pts * unit))
             picture = picture_of(decoded)
             if picture.size != self._size:
                 raise SourceError(
                     f"frame {seq + 1} of {self._path.name} is {picture.size} and the first was {self._size}: "
                     "convert the video to one size"
                 )
-            seq, last_s = seq + 1, pts_s
+            seq += 1
             yield Frame(seq, pts_s, picture, decode_ms=1000 * (time.perf_counter() - start))
             start = time.perf_counter()
+        if seq == 0:
+            raise SourceError(f"no frame of {self._path.name} can be decoded: it is damaged, convert or replace it")
 
     def close(self) -> None:
         """Close the file; pictures already given out stay valid."""
@@ -99,7 +97,9 @@ class VideoFile:
             ) from error
         if not container.streams.video:
             container.close()
-            raise SourceError(f"{self._path.name} has no video stream: give a file with video in it")
+            raise SourceError(
+                f"{self._path.name} has no video stream, or is cut off: give a whole file with video in it"
+            )
         container.streams.video[0].thread_type = "AUTO"
         return container
 
@@ -131,6 +131,26 @@ class VideoFile:
         return max(round(duration_us / 1e6 * self._fps), 1)
 
 
+class StreamClock:
+    """Turns the times that a file notes for its frames into stream time from 0 that always moves forward."""
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._last_s = -period_s
+        self._start_s: float | None = None
+
+    def tick(self, noted_s: float | None) -> float:
+        """Stream time of the next frame in seconds: as noted, or a frame period on if that is missing or not later."""
+        pts_s = self._last_s + self._period_s
+        if noted_s is not None:
+            if self._start_s is None:
+                self._start_s = noted_s - pts_s
+            if noted_s - self._start_s > self._last_s:
+                pts_s = noted_s - self._start_s
+        self._last_s = pts_s
+        return pts_s
+
+
 def _rate(stream: VideoStream) -> float | None:
     rates: tuple[Fraction | None, ...] = (stream.average_rate, stream.guessed_rate)
     return next((float(rate) for rate in rates if rate), None)
@@ -146,6 +166,7 @@ def picture_of(frame: VideoFrame) -> YuvPicture:
 
 
 def _view(plane: VideoPlane) -> NDArray[np.uint8]:
-    """(H, W) without a copy: the array's base is the plane, which holds on to its frame."""
+    """(H, W) without a copy, read-only: the array's base is the plane, which holds on to its frame."""
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    rows.flags.writeable = False
     return rows[:, : plane.width]

@@ -46,10 +46,11 @@ class Street:
     def __init__(self, config: StreetConfig) -> None:
         self.config = config
         self._view = View.of(config)
-        self._scene = Scene(config, self._view)
+        tile = grain(config.seed)
+        self._scene = Scene(config, self._view, tile)
         self._traffic = Traffic(config, self._view, self._scene.layout)
         self._light = Light(config)
-        self._wardrobe = Wardrobe(grain(config.seed))
+        self._wardrobe = Wardrobe(tile)
 
     def render(self, index: int) -> NDArray[np.uint8]:
         """Frame `index` ≥ 0 as (H, W, 3) uint8 BGR, C-contiguous and the caller's own."""
@@ -65,12 +66,12 @@ class Street:
                 if mover.z < FACADE_M - 0.5:
                     cast_shadow(frame, placed, shadow)
         occluders = list(self._scene.occluders)
-        drawn: list[Placed] = []
+        drawn: list[tuple[int, int, int, int]] = []
         for mover, placed in cast:
             while occluders and occluders[0].z >= mover.z:
                 _cover(frame, still, occluders.pop(0), drawn, (x, y))
             blit(frame, placed, self._scene.brightness(mover.x, mover.z))
-            drawn.append(placed)
+            drawn.append(placed.region)
         for occluder in occluders:
             _cover(frame, still, occluder, drawn, (x, y))
         self._light.apply(frame, index)
@@ -142,17 +143,16 @@ def _cover(
     frame: NDArray[np.uint8],
     still: NDArray[np.uint8],
     occluder: Occluder,
-    drawn: list[Placed],
+    drawn: list[tuple[int, int, int, int]],
     offset: tuple[int, int],
 ) -> None:
-    """Bring an occluder, which is part of the still picture, before everything drawn so far."""
+    """Bring an occluder, which is part of the still picture, before the regions drawn so far."""
     height, width = frame.shape[:2]
     left, top = occluder.x - offset[0], occluder.y - offset[1]
     rows, columns = occluder.mask.shape
-    for placed in drawn:
-        x1, y1, x2, y2 = placed.region
-        x1, y1 = max(x1, left, 0), max(y1, top, 0)
-        x2, y2 = min(x2, left + columns, width), min(y2, top + rows, height)
-        if x1 < x2 and y1 < y2:
-            part = np.s_[y1:y2, x1:x2]
-            cv2.copyTo(still[part], occluder.mask[y1 - top : y2 - top, x1 - left : x2 - left], frame[part])
+    for x1, y1, x2, y2 in drawn:
+        a, b = max(x1, left, 0), max(y1, top, 0)
+        c, d = min(x2, left + columns, width), min(y2, top + rows, height)
+        if a < c and b < d:
+            part = np.s_[b:d, a:c]
+            cv2.copyTo(still[part], occluder.mask[b - top : d - top, a - left : c - left], frame[part])

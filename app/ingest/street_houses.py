@@ -48,12 +48,15 @@ class Wall:
         left, top, right, bottom = self.region(x1, up1, x2, up2)
         if left >= right or top >= bottom:
             return left, top, right, bottom
+        if not fade and not rough:
+            self.pixels[top:bottom, left:right] = np.array(colour).clip(0, 255).astype(np.uint8)
+            return left, top, right, bottom
         shade = np.linspace(1, 1 - fade, bottom - top, dtype=np.float32)[:, None]
         if rough:
             rows, columns = (np.arange(a, b) % len(self.tile) for a, b in ((top, bottom), (left, right)))
             shade = shade * (1 + rough * self.tile[rows[:, None], columns[None, :]])
-        paint = np.clip(shade[..., None] * np.array(colour, np.float32), 0, 255)
-        self.pixels[top:bottom, left:right] = paint.astype(np.uint8)
+        paint = shade[..., None] * np.array(colour, np.float32)
+        self.pixels[top:bottom, left:right] = paint.clip(0, 255).astype(np.uint8)
         return left, top, right, bottom
 
 

@@ -81,8 +81,8 @@ class Layout:
         ]
         houses = tuple(_house(rng, low, high) for low, high in edges)
         crossings = tuple(middle + shift for shift in np.arange(-3, 4) * 21.0 if abs(middle + shift) < half_width_m)
-        posts = _posts(rng, half_width_m, crossings) if has_posts else ()
         end_door = middle + float(rng.uniform(-2.0, 2.0))
+        posts = _posts(rng, half_width_m, crossings) if has_posts else ()
         return cls(houses, side, end_door, crossings, posts)
 
     @property

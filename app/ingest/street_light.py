@@ -21,8 +21,7 @@ class Light:
         self._config = config
         rng = np.random.default_rng((config.seed, 6))
         self._start = float(rng.uniform(0, 2 * math.pi))
-        self._clouds = cv2.GaussianBlur(grain(config.seed + 1), (0, 0), 5)
-        self._clouds /= self._clouds.std()
+        self._clouds = _make_clouds(config.seed) if config.clouds else np.zeros((0, 0), np.float32)
         self._plus, self._minus = self._make_noise(rng)
 
     def apply(self, frame: NDArray[np.uint8], index: int) -> None:
@@ -68,3 +67,8 @@ class Light:
         specks *= spread
         np.rint(specks, out=specks)
         return np.clip(specks, 0, 255).astype(np.uint8), np.clip(-specks, 0, 255).astype(np.uint8)
+
+
+def _make_clouds(seed: int) -> NDArray[np.float32]:
+    clouds = cv2.GaussianBlur(grain(seed + 1), (0, 0), 5)
+    return np.asarray(clouds / clouds.std(), np.float32)

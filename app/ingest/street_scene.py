@@ -1,5 +1,6 @@
 """The part of the street that stands still: one panorama, and what in it can hide people."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,13 +11,14 @@ from app.ingest.street_config import StreetConfig
 from app.ingest.street_ground import paint_ground
 from app.ingest.street_houses import Wall, paint_house
 from app.ingest.street_layout import DOOR_HEIGHT_M, END_DOOR_WIDTH_M, FACADE_M, SIDE_STREET_END_M, House, Layout, Post
-from app.ingest.street_sprites import Placed, Sketch, Sprite, blit, grain
+from app.ingest.street_sprites import Placed, Sketch, Sprite, blit
 from app.ingest.street_view import View
 
 _AMBIENT_NIGHT = 0.30
 _LAMP_REACH_M = 3.2
 _LAMP_HEIGHT_M = 5.2
 _SIDE_WALL_PX_PER_M = 24
+_LEAF_CLUSTERS = 130
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +50,11 @@ class Occluder:
 class Scene:
     """The panorama with everything that stands still. Read-only once built."""
 
-    def __init__(self, config: StreetConfig, view: View) -> None:
+    def __init__(self, config: StreetConfig, view: View, tile: NDArray[np.float32]) -> None:
         self.view = view
         self.layout = Layout.of(config.seed, view.half_width_m(FACADE_M), has_posts=config.occluders)
         self._is_night = config.night
         rng = np.random.default_rng((config.seed, 5))
-        tile = grain(config.seed)
         self.panorama: NDArray[np.uint8] = np.empty((view.size.height, view.size.width, 3), np.uint8)
         """(H, W, 3) blue, green, red."""
         self._paint_sky()
@@ -231,21 +232,21 @@ def _draw_tree(seed: int, px_per_m: float, tile: NDArray[np.float32]) -> Sprite:
     for lean in (-0.8, -0.3, 0.4, 0.9):
         tip = (x + lean * px_per_m, y - (crown + 1.0) * px_per_m)
         sheet.limb((x, y - (crown - 0.5) * px_per_m), tip, (0.07 * px_per_m, 0.04 * px_per_m), bark, weave=0.25)
-    for index in range(46):
-        share = index / 45
-        angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
-        cx = x + 1.65 * reach * np.cos(angle) * px_per_m
-        cy = y - (crown + 1.25 + 1.15 * reach * np.sin(angle)) * px_per_m
-        size = float(rng.uniform(0.2, 0.42)) * px_per_m
-        green = np.array((42, 92, 70)) * (0.65 + 0.55 * share) * rng.uniform(0.85, 1.15)
-        sheet.limb((cx, cy), (cx + size * 0.3, cy), (size, size * 0.9), tuple(green.tolist()), weave=0.32)
+    for index in range(_LEAF_CLUSTERS):
+        share = index / _LEAF_CLUSTERS
+        angle, reach = float(rng.uniform(0, 2 * np.pi)), math.sqrt(rng.random()) * (1.05 - 0.2 * share)
+        cx = x + 1.75 * reach * math.cos(angle) * px_per_m
+        cy = y - (crown + 1.25 + 1.2 * reach * math.sin(angle)) * px_per_m
+        size = float(rng.uniform(0.10, 0.34)) * px_per_m
+        tone = (0.55 + 0.5 * share + 0.16 * math.sin(angle)) * float(rng.uniform(0.8, 1.2))
+        sheet.limb((cx, cy), (cx + size * 0.4, cy), (size, size * 0.8), (46 * tone, 90 * tone, 72 * tone), weave=0.3)
     return sheet.cut((x, y), px_per_m)
 
 
 def _hide(z: float, placed: Placed, view: View) -> Occluder:
     ax, ay = placed.sprite.anchor
     x, y = round(placed.x - ax), round(placed.y - ay)
-    alpha = placed.sprite.pixels[..., 3]
+    alpha = placed.sprite.alpha
     x1, y1 = max(x, 0), max(y, 0)
     x2, y2 = min(x + alpha.shape[1], view.size.width), min(y + alpha.shape[0], view.size.height)
     part = alpha[max(y1 - y, 0) : max(y2 - y, 0), max(x1 - x, 0) : max(x2 - x, 0)]

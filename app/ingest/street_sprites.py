@@ -23,11 +23,18 @@ class Sprite:
 
     pixels: NDArray[np.uint8]
     """(H, W, 4) blue, green, red, each already multiplied by alpha, and alpha."""
+    alpha: NDArray[np.uint8]
+    """(H, W) the same alpha by itself."""
     anchor: Point
     """Where it stands on the ground, in its own pixels."""
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 around the pixels that cover at least half, in its own pixels."""
     px_per_m: float
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory it takes."""
+        return self.pixels.nbytes + self.alpha.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Placed:
         columns = np.floor((xs - self.x) / self.scale + ax).astype(np.intp)
         rows = np.floor((ys - self.y) / self.scale + ay).astype(np.intp)
         inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None, :]
-        alpha = self.sprite.pixels[..., 3]
+        alpha = self.sprite.alpha
         rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
         return (alpha[rows[:, None], columns[None, :]] >= 128) & inside
 
@@ -122,7 +129,7 @@ def cast_shadow(frame: NDArray[np.uint8], placed: Placed, strength: float) -> No
             [0, s * flat, placed.y - s * flat * ay - y1],
         ]
     )
-    alpha = cv2.warpAffine(placed.sprite.pixels[..., 3], affine, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR)
+    alpha = cv2.warpAffine(placed.sprite.alpha, affine, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR)
     alpha = cv2.blur(alpha, (2 * (round(3 * s) // 2) + 3,) * 2)
     light = cv2.cvtColor(cv2.convertScaleAbs(alpha, alpha=-strength, beta=255), cv2.COLOR_GRAY2BGR)
     region = frame[y1:y2, x1:x2]
@@ -130,7 +137,7 @@ def cast_shadow(frame: NDArray[np.uint8], placed: Placed, strength: float) -> No
 
 
 def grain(seed: int) -> NDArray[np.float32]:
-    """A (512, 512) tile that repeats without a seam: cloth or plaster, mean 0, standard deviation 1."""
+    """Cloth or plaster, mean 0, standard deviation 1: (1024, 1024), a tile of 512 that repeats without a seam."""
     rng = np.random.default_rng((seed, 77))
     total = np.zeros((_TILE, _TILE), np.float32)
     for sigma, weight in ((0.8, 0.5), (3.0, 1.0), (9.0, 1.2)):
@@ -138,8 +145,7 @@ def grain(seed: int) -> NDArray[np.float32]:
         pad = math.ceil(4 * sigma)
         smooth = cv2.GaussianBlur(np.pad(noise, pad, mode="wrap"), (0, 0), sigma)[pad:-pad, pad:-pad]
         total += weight * smooth / smooth.std()
-    result: NDArray[np.float32] = (total / total.std()).astype(np.float32)
-    return result
+    return np.tile((total / total.std()).astype(np.float32), (2, 2))
 
 
 class Sketch:
@@ -184,7 +190,7 @@ class Sketch:
         along = xs * dx + ys * dy
         across = ys * dx - xs * dy
         t = np.clip(along, 0, length)
-        radius = np.interp(t, np.linspace(0, length, len(radii)), radii).astype(np.float32)
+        radius = np.interp(t, np.arange(len(radii)) * (length / (len(radii) - 1)), radii).astype(np.float32)
         alpha = np.clip(radius - np.hypot(across, along - t) + 0.5, 0, 1)
         if is_hemmed:
             alpha *= np.clip(length - along + 0.5, 0, 1)
@@ -224,12 +230,14 @@ class Sketch:
     def cut(self, anchor: Point, px_per_m: float) -> Sprite:
         """The sheet as a sprite, trimmed to what was drawn, `anchor` being its ground point."""
         sheet = (self._sheet + 0.5).astype(np.uint8)
-        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(sheet[..., 3]))
+        alpha = cv2.extractChannel(sheet, 3)
+        x, y, width, height = cv2.boundingRect(alpha)
         x, y, width, height = (x, y, width, height) if width else (0, 0, 1, 1)
-        pixels = np.ascontiguousarray(sheet[y : y + height, x : x + width])
-        solid = cv2.boundingRect((pixels[..., 3] >= 128).astype(np.uint8))
+        part = np.s_[y : y + height, x : x + width]
+        pixels, alpha = np.ascontiguousarray(sheet[part]), np.ascontiguousarray(alpha[part])
+        solid = cv2.boundingRect((alpha >= 128).astype(np.uint8))
         box = (float(solid[0]), float(solid[1]), float(solid[0] + solid[2]), float(solid[1] + solid[3]))
-        return Sprite(pixels, (anchor[0] - x, anchor[1] - y), box, px_per_m)
+        return Sprite(pixels, alpha, (anchor[0] - x, anchor[1] - y), box, px_per_m)
 
     def _window(self, start: Point, end: Point, margin: float) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
         height, width = self._sheet.shape[:2]
@@ -240,8 +248,11 @@ class Sketch:
         return (x1, y1, x2, y2), (y1 + self._shift, x1 + self._shift // 3)
 
     def _grain_at(self, offset: tuple[int, int], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        rows = (offset[0] + np.arange(shape[0])) % _TILE
-        columns = (offset[1] + np.arange(shape[1])) % _TILE
+        row, column = offset[0] % _TILE, offset[1] % _TILE
+        part = self._grain[row : row + shape[0], column : column + shape[1]]
+        if part.shape == shape:
+            return part
+        rows, columns = (row + np.arange(shape[0])) % _TILE, (column + np.arange(shape[1])) % _TILE
         return self._grain[rows[:, None], columns[None, :]]
 
     def _paint(
@@ -258,7 +269,10 @@ def mirrored(sprite: Sprite) -> Sprite:
     """The same picture with left and right exchanged."""
     width = sprite.pixels.shape[1]
     x1, y1, x2, y2 = sprite.box
-    flipped = np.ascontiguousarray(sprite.pixels[:, ::-1])
     return Sprite(
-        flipped, (width - sprite.anchor[0], sprite.anchor[1]), (width - x2, y1, width - x1, y2), sprite.px_per_m
+        np.ascontiguousarray(sprite.pixels[:, ::-1]),
+        np.ascontiguousarray(sprite.alpha[:, ::-1]),
+        (width - sprite.anchor[0], sprite.anchor[1]),
+        (width - x2, y1, width - x1, y2),
+        sprite.px_per_m,
     )

@@ -16,7 +16,8 @@ from app.ingest.street_vehicles import SPOKES, WHEEL_PHASES, WHEEL_RADIUS_M
 from app.ingest.street_view import View
 
 PERSON, CAR = 0, 1
-_LOOKS = 32
+N_LOOKS = 32
+"""How many different people, and vehicles, there are."""
 _BEYOND_M = 0.8
 _CAR_GAP_M = 8.5
 _BAY_M = 6.4
@@ -90,7 +91,7 @@ class Traffic:
         walks, ends = self._walks[slot], self._ends[slot]
         while not ends or t >= ends[-1]:
             rng = np.random.default_rng((self._seed, 1, slot, len(walks)))
-            walk = self._plan(rng)
+            walk = self._plan(rng, (self._seed + slot + 13 * len(walks)) % N_LOOKS)
             walks.append(walk)
             duration = float(walk.times[-1])
             ends.append(ends[-1] + duration if ends else duration * float(rng.uniform(0.15, 1.0)))
@@ -98,8 +99,7 @@ class Traffic:
         walk = walks[turn]
         return walk.at(t - (ends[turn] - float(walk.times[-1])), turn * self._slots + slot + 1)
 
-    def _plan(self, rng: np.random.Generator) -> _Walk:
-        look = int(rng.integers(_LOOKS))
+    def _plan(self, rng: np.random.Generator, look: int) -> _Walk:
         route = self._route(rng)
         if rng.random() < 0.5:
             route = route[::-1]
@@ -203,7 +203,7 @@ class Traffic:
         return movers
 
     def _look(self, number: int) -> int:
-        return (self._seed * 7 + number) % _LOOKS
+        return (self._seed + number) % N_LOOKS
 
     def _driven(self, lane: int, t: float) -> float:
         """Metres a lane's vehicles have come by time t: they all drive, brake and wait together."""

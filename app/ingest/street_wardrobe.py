@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.ingest.street_figures import VIEWS, Look, draw_figure
 from app.ingest.street_sprites import Sprite, mirrored
-from app.ingest.street_traffic import PERSON, Mover
+from app.ingest.street_traffic import N_LOOKS, PERSON, Mover
 from app.ingest.street_vehicles import VehicleLook, draw_vehicle
 
 _ROOM_BYTES = 256 << 20
@@ -32,6 +32,8 @@ class Wardrobe:
 
     def __init__(self, tile: NDArray[np.float32]) -> None:
         self._tile = tile
+        self._people = [Look.of(number) for number in range(N_LOOKS)]
+        self._vehicles = [VehicleLook.of(number) for number in range(N_LOOKS)]
         self._sprites: OrderedDict[_Key, Sprite] = OrderedDict()
         self._bytes = 0
 
@@ -47,10 +49,10 @@ class Wardrobe:
             return sprite
         sprite = self._make(key)
         self._sprites[key] = sprite
-        self._bytes += sprite.pixels.nbytes
+        self._bytes += sprite.n_bytes
         while self._bytes > _ROOM_BYTES:
             _, oldest = self._sprites.popitem(last=False)
-            self._bytes -= oldest.pixels.nbytes
+            self._bytes -= oldest.n_bytes
         return sprite
 
     def _make(self, key: _Key) -> Sprite:
@@ -59,5 +61,5 @@ class Wardrobe:
             return mirrored(self._find(key._replace(view=(VIEWS // 2 - key.view) % VIEWS)))
         px_per_m = 2 ** (key.level / 2)
         if key.class_id == PERSON:
-            return draw_figure(Look.of(key.look), key.phase, key.view, px_per_m, self._tile)
-        return draw_vehicle(VehicleLook.of(key.look), key.phase, px_per_m, self._tile)
+            return draw_figure(self._people[key.look], key.phase, key.view, px_per_m, self._tile)
+        return draw_vehicle(self._vehicles[key.look], key.phase, px_per_m, self._tile)
