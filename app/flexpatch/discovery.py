@@ -31,6 +31,7 @@ FLAT_WEIGHT = 0.2
 COVERED_WEIGHT = 0.1
 """Weight of cells inside tracked boxes: what is there is known."""
 EDGE_INTERVAL_S = 0.5
+MOTION_INTERVAL_S = 0.06
 MOTION_MEMORY_S = 10.0
 """Motion that goes on for so long in one place (leaves, water, screens) becomes part of the background."""
 MOTION_FLOOR = 0.08
@@ -75,12 +76,14 @@ class Discovery:
         self._is_ignored = np.zeros((rows, columns), bool)
         self._usual_motion = np.zeros((rows, columns), np.float32)
         self._motion_waited_s = np.full((rows, columns), MAX_UNSEEN_S, np.float32)
+        self._motion_pts_s = -np.inf
         self._promised, self._kept = 0.0, 0.0
         self._motion = np.zeros((rows, columns), np.float32)
         self._is_flat = np.zeros((rows, columns), bool)
         self._edges_due_s = -np.inf
         self._weight = np.ones((rows, columns), np.float32)
         self._drift = np.zeros(2)
+        self._window_grids: dict[Size, _WindowGrid] = {}
 
     # ------------------------------------------------------------------------------ what happens over time
 
@@ -125,8 +128,14 @@ class Discovery:
         if not camera.is_still:
             self._follow(camera)
 
-    def observe_motion(self, motion: NDArray[np.float32], tracked: FrameBoxes, dt_s: float) -> None:
+    def wants_motion(self, pts_s: float) -> bool:
+        """At high frame rates every other motion map tells as much; is one due?"""
+        return pts_s - self._motion_pts_s >= MOTION_INTERVAL_S
+
+    def observe_motion(self, motion: NDArray[np.float32], tracked: FrameBoxes, pts_s: float) -> None:
         """Take a motion map (rows, columns): keep what neither habit nor a track explains."""
+        dt_s = min(pts_s - self._motion_pts_s, 1.0)
+        self._motion_pts_s = pts_s
         excess = motion - 2 * self._usual_motion - MOTION_FLOOR
         share = min(1.0, dt_s / MOTION_MEMORY_S)
         self._usual_motion += np.float32(share) * (motion - self._usual_motion)
@@ -181,13 +190,10 @@ class Discovery:
         motion = self._motion * self._waiting() * np.float32(self._motion_share(np.array(scale)))
         finds = self._finds_per_cell(np.array(scale)) * (self._heights_px <= 0.8 * size.height)
         density = np.tensordot(finds.astype(np.float32), self._unseen_s, axes=1) * self._weight + motion
-        width, height = min(size.width, self._frame.width), min(size.height, self._frame.height)
-        lefts = _stations(self._frame.width, width)
-        tops = _stations(self._frame.height, height)
-        left, top = np.meshgrid(lefts, tops)
-        boxes = np.stack([left, top, left + width, top + height], axis=-1).reshape(-1, 4)
-        values = self._sum_inside(density, boxes)
-        moving = self._sum_inside(motion, boxes)
+        grid = self._window_grid(size)
+        values = grid.sums(density)
+        moving = grid.sums(motion)
+        boxes = grid.boxes
         found: list[Window] = []
         for _ in range(min(n_most, len(boxes))):
             best = int(values.argmax())
@@ -219,13 +225,11 @@ class Discovery:
         each = min(1.0, MAX_MOTION_OBJECTS / promised) * min(1.0, trust) / MOTION_CELLS
         return np.asarray(visibility(MOTION_HEIGHT_PX * scales) * each)
 
-    def _sum_inside(self, density: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Sum of a map over boxes (M, 4) by integral image, cells counted whole."""
-        integral = np.zeros((density.shape[0] + 1, density.shape[1] + 1))
-        np.cumsum(np.cumsum(density, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
-        x1, x2 = np.searchsorted(self._x, boxes[:, 0]), np.searchsorted(self._x, boxes[:, 2])
-        y1, y2 = np.searchsorted(self._y, boxes[:, 1]), np.searchsorted(self._y, boxes[:, 3])
-        return integral[y2, x2] - integral[y1, x2] - integral[y2, x1] + integral[y1, x1]
+    def _window_grid(self, size: Size) -> "_WindowGrid":
+        """Windows of a size, laid out once."""
+        if size not in self._window_grids:
+            self._window_grids[size] = _WindowGrid.over(self._frame, size, self._x, self._y)
+        return self._window_grids[size]
 
     # --------------------------------------------------------------------------------------------- details
 
@@ -255,6 +259,33 @@ class Discovery:
             self._motion_waited_s = _shifted(self._motion_waited_s, rows, columns, MAX_UNSEEN_S)
             self._usual_motion = _shifted(self._usual_motion, rows, columns, 0)
             self._birthplaces = _shifted(self._birthplaces, rows, columns, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _WindowGrid:
+    """Windows half their size apart, and which cells lie in their rows and columns."""
+
+    boxes: NDArray[np.float32]
+    """(M, 4) row by row."""
+    rows: NDArray[np.float32]
+    """(tops, rows) 1 where the cell's centre is in the window's rows, else 0."""
+    columns: NDArray[np.float32]
+    """(columns, lefts)"""
+
+    @classmethod
+    def over(cls, frame: Size, size: Size, x: NDArray[np.float32], y: NDArray[np.float32]) -> "_WindowGrid":
+        width, height = min(size.width, frame.width), min(size.height, frame.height)
+        lefts, tops = _stations(frame.width, width), _stations(frame.height, height)
+        left, top = np.meshgrid(lefts, tops)
+        return cls(
+            boxes=np.stack([left, top, left + width, top + height], axis=-1).reshape(-1, 4),
+            rows=((y >= tops[:, None]) & (y < tops[:, None] + height)).astype(np.float32),
+            columns=((x[:, None] >= lefts) & (x[:, None] < lefts + width)).astype(np.float32),
+        )
+
+    def sums(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sum (M,) of a map (rows, columns) inside each window."""
+        return (self.rows @ cells @ self.columns).ravel().astype(np.float32)
 
 
 def _shifted(cells: NDArray[np.float32], rows: int, columns: int, fill: float) -> NDArray[np.float32]:

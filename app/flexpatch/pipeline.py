@@ -138,7 +138,7 @@ class Pipeline:
         prepared = self._vision.prepare(frame.picture)
         watch.lap("prepare")
         dt_s = min(frame.pts_s - self._pts_s, LONG_GAP_S)
-        camera = self._follow(prepared, dt_s)
+        camera = self._follow(prepared, frame.pts_s, dt_s)
         watch.lap("flow")
         is_new_scene = camera is None
         if is_new_scene:
@@ -206,11 +206,11 @@ class Pipeline:
         else:
             discovery.ignore(self._is_ignored(discovery.cell_centres).reshape(discovery.shape))
 
-    def _follow(self, prepared: PreparedFrame, dt_s: float) -> CameraMotion | None:
+    def _follow(self, prepared: PreparedFrame, pts_s: float, dt_s: float) -> CameraMotion | None:
         """Move the tracks to this frame; None if it shows a new scene."""
         if self._earlier is None or dt_s >= LONG_GAP_S:
             return None
-        camera = self._tracker.propagate(self._earlier, prepared, dt_s)
+        camera = self._tracker.propagate(self._earlier, prepared, pts_s, dt_s)
         if camera.inlier_ratio < CUT_INLIERS and self._vision.difference(self._earlier, prepared) > CUT_DIFFERENCE:
             return None
         return camera
@@ -228,10 +228,10 @@ class Pipeline:
         discovery.advance(dt_s, camera)
         if discovery.wants_edges(pts_s):
             discovery.set_edges(self._vision.edge_map(prepared), pts_s)
-        if self._earlier is not None:
+        if self._earlier is not None and discovery.wants_motion(pts_s):
             affine = None if camera.is_still else camera.affine
             motion = self._vision.motion_map(self._earlier, prepared, affine)
-            discovery.observe_motion(motion, self._tracker.tracks.boxes, dt_s)
+            discovery.observe_motion(motion, self._tracker.tracks.boxes, pts_s)
 
     def _plan(self, stream: _Stream, *, must_look: bool) -> Plan:
         stream.budget.accrue()

@@ -18,10 +18,12 @@ from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_t
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-BACKGROUND_GRID = (10, 6)
-MIN_BACKGROUND_POINTS = 30
+BACKGROUND_GRID = (9, 5)
+MIN_BACKGROUND_POINTS = 24
 SEED_BELOW = 7
-"""A track with fewer points than this gets a fresh set."""
+"""A track with fewer points than this gets a fresh set..."""
+SEED_INTERVAL_S = 0.1
+"""...but not more often than this: where nothing can be followed now, nothing can a frame later."""
 SEED_MARGIN = (0.18, 0.08)
 """Share of width and height at each side of a box where no points are set: mostly background there."""
 VELOCITY_GAIN = 0.35
@@ -79,14 +81,15 @@ class Tracker:
 
     # --------------------------------------------------------------------------------------------- propagate
 
-    def propagate(self, earlier: PreparedFrame, later: PreparedFrame, dt_s: float) -> CameraMotion:
+    def propagate(self, earlier: PreparedFrame, later: PreparedFrame, pts_s: float, dt_s: float) -> CameraMotion:
         """Move every box to the later frame: one call of optical flow for all points of all tracks.
 
         Args:
+            pts_s: stream time of the later frame.
             dt_s: stream time between the frames, above 0.
         """
         tracks = self.tracks
-        self._seed(earlier)
+        self._seed(earlier, pts_s)
         exists = ~np.isnan(tracks.points[..., 0])
         own = tracks.points[exists]
         guess = own + np.broadcast_to((tracks.velocity * dt_s)[:, None, :], tracks.points.shape)[exists]
@@ -113,11 +116,13 @@ class Tracker:
         self._move(motion, camera, after, dt_s)
         return camera
 
-    def _seed(self, frame: PreparedFrame) -> None:
+    def _seed(self, frame: PreparedFrame, pts_s: float) -> None:
         """Give points to tracks that have too few, and to the background."""
         tracks = self.tracks
-        poor = np.flatnonzero((~np.isnan(tracks.points[..., 0])).sum(axis=1) < SEED_BELOW)
+        is_poor = (~np.isnan(tracks.points[..., 0])).sum(axis=1) < SEED_BELOW
+        poor = np.flatnonzero(is_poor & (pts_s - tracks.seeded_pts_s >= SEED_INTERVAL_S))
         if len(poor):
+            tracks.seeded_pts_s[poor] = pts_s
             boxes = tracks.boxes[poor]
             margin = sizes(boxes) * np.array(SEED_MARGIN, np.float32)
             inner = np.concatenate([boxes[:, :2] + margin, boxes[:, 2:] - margin], axis=1)

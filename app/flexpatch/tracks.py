@@ -42,6 +42,8 @@ class TrackTable:
     born_pts_s: NDArray[np.float64]
     detected_pts_s: NDArray[np.float64]
     """(N,) when a detector last confirmed the object."""
+    seeded_pts_s: NDArray[np.float64]
+    """(N,) when fresh points were last looked for."""
     points: NDArray[np.float32]
     """(N, P, 2) points followed; NaN where there is none."""
     templates: NDArray[np.float32]
@@ -112,6 +114,7 @@ def new_tracks(
         patch_growth=ones.copy(),
         born_pts_s=np.full(n, pts_s),
         detected_pts_s=np.full(n, pts_s),
+        seeded_pts_s=np.full(n, -np.inf),
         points=np.full((n, POINTS_PER_TRACK, 2), np.nan, np.float32),
         templates=templates,
         min_eigenvalue=zeros.copy(),

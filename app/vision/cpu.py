@@ -42,7 +42,7 @@ THUMBNAIL = (32, 18)
 class CpuFrame:
     """A picture with the reduced planes that were derived from it so far."""
 
-    __slots__ = ("half", "luma", "picture", "scale", "size", "thumbnail")
+    __slots__ = ("_thumbnail", "half", "luma", "picture", "scale", "size")
 
     def __init__(self, picture: Picture, divisor: int) -> None:
         self.picture = picture
@@ -57,7 +57,14 @@ class CpuFrame:
             if divisor == 2:
                 self.half = BgrPicture(small)
             self.luma = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-        self.thumbnail = _levelled(cv2.resize(self.luma, THUMBNAIL, interpolation=cv2.INTER_AREA))
+        self._thumbnail: NDArray[np.float32] | None = None
+
+    @property
+    def thumbnail(self) -> NDArray[np.float32]:
+        """The luma as a small picture of zero mean and unit deviation; made when first asked for."""
+        if self._thumbnail is None:
+            self._thumbnail = _levelled(cv2.resize(self.luma, THUMBNAIL, interpolation=cv2.INTER_AREA))
+        return self._thumbnail
 
     def at_most(self, scale: float) -> Picture:
         """The picture itself, or at half size if it is wanted at `scale` of half or less."""
@@ -74,6 +81,7 @@ class CpuVision:
     def __init__(self) -> None:
         self._divisor = 0
         self._eigenvalues = np.zeros((0, 0), np.float32)
+        self._paddings: dict[tuple[Size, tuple[int, int, int]], NDArray[np.uint8]] = {}
 
     @property
     def cell_px(self) -> int:
@@ -113,7 +121,7 @@ class CpuVision:
             there,
             start.copy(),
             winSize=(WINDOW_PX, WINDOW_PX),
-            maxLevel=1,
+            maxLevel=0,
             criteria=SEARCH,
             flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
         )
@@ -215,12 +223,18 @@ class CpuVision:
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
     ) -> NDArray[np.uint8]:
         own = _own(frame)
-        canvas = np.empty((size.height, size.width, 3), np.uint8)
-        canvas[:] = pad_value
+        canvas = self._padding(size, pad_value).copy()
         for copy in copies:
             x1, y1, x2, y2 = copy.target
             canvas[y1:y2, x1:x2] = _cut(own, copy)
         return canvas
+
+    def _padding(self, size: Size, pad_value: tuple[int, int, int]) -> NDArray[np.uint8]:
+        """An empty canvas, made once for each size: filling one is slower than copying it."""
+        key = (size, pad_value)
+        if key not in self._paddings:
+            self._paddings[key] = np.full((size.height, size.width, 3), pad_value, np.uint8)
+        return self._paddings[key]
 
 
 def to_bgr(picture: Picture) -> NDArray[np.uint8]:
