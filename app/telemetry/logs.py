@@ -42,7 +42,6 @@ def setup_logging(log_format: LogFormat, level: str, stream: TextIO | None = Non
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     )
-    format_exception = [structlog.processors.format_exc_info] if log_format == "json" else []
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,
@@ -53,7 +52,7 @@ def setup_logging(log_format: LogFormat, level: str, stream: TextIO | None = Non
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *format_exception,
+            structlog.processors.format_exc_info,  # before redaction, so that tracebacks are redacted too
             redact_processor,
             renderer,
         ],

@@ -1,0 +1,94 @@
+"""Log lines."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from app.core.clock import ManualClock
+from app.telemetry.logs import LogFormat, RepeatFilter, bind_log_context, redact, setup_logging
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield io.StringIO()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtsp://admin:secret@10.0.0.7:554/live", "rtsp://***@10.0.0.7:554/live"),
+        ("open rtsp://admin@host/a and http://u:p@h", "open rtsp://***@host/a and http://***@h"),
+        ("rtsp://u:p%40ss:word@host", "rtsp://***@host"),
+        ("http://h/x?user=a&password=b&c=d", "http://h/x?user=a&password=***&c=d"),
+        ("http://h/x?token=abc#f", "http://h/x?token=***#f"),
+        ("rtsp://host/live@home", "rtsp://host/live@home"),
+        ("mail someone@example.org", "mail someone@example.org"),
+    ],
+)
+def test_credentials_are_cut_out_of_urls(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+def test_lines_are_json_with_their_context_and_without_credentials(stream: io.StringIO) -> None:
+    setup_logging("json", "info", stream, ManualClock())
+    log = logging.getLogger("app.test")
+    with bind_log_context(session_id="cam-7"):
+        log.info("opening %s", "rtsp://u:secret@h", extra={"urls": ["rtsp://u:secret@h"], "n": 3})
+    log.debug("too little")
+    (line,) = lines(stream)
+    assert line["event"] == "opening rtsp://***@h"
+    assert line["urls"] == ["rtsp://***@h"]
+    assert (line["n"], line["level"], line["logger"], line["session_id"]) == (3, "info", "app.test", "cam-7")
+    assert str(line["timestamp"]).endswith("Z")
+
+
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_tracebacks_are_redacted_too(stream: io.StringIO, log_format: LogFormat) -> None:
+    setup_logging(log_format, "info", stream, ManualClock())
+    try:
+        int("no answer from rtsp://u:secret@h")
+    except ValueError:
+        logging.getLogger("app.test").exception("failed")
+    assert "rtsp://***@h" in stream.getvalue()
+    assert "Traceback" in stream.getvalue()
+    assert "secret" not in stream.getvalue()
+
+
+def test_repeats_are_written_once_a_second_with_their_number(stream: io.StringIO) -> None:
+    clock = ManualClock()
+    setup_logging("json", "info", stream, clock)
+    log = logging.getLogger("app.test")
+    for number in range(5):
+        log.warning("lost frame %d", number)
+    log.warning("something else")
+    clock.advance(1.0)
+    log.warning("lost frame %d", 5)
+    events = [(line["event"], line.get("n_repeats")) for line in lines(stream)]
+    assert events == [("lost frame 0", None), ("something else", None), ("lost frame 5", 4)]
+
+
+def test_repeats_of_different_sessions_are_different() -> None:
+    repeats = RepeatFilter(ManualClock())
+    record = logging.LogRecord("a", logging.INFO, "", 0, "state", None, None)
+    seen = []
+    for session_id in ("a", "a", "b"):
+        record.session_id = session_id
+        seen.append(repeats.filter(record))
+    assert seen == [True, False, True]
+
+
+def test_the_memory_for_repeats_is_bounded() -> None:
+    repeats = RepeatFilter(ManualClock(), max_kinds=3)
+    for number in range(10):
+        assert repeats.filter(logging.LogRecord("a", logging.INFO, "", 0, f"kind {number}", None, None))
+    assert len(repeats._kinds) <= 3

@@ -1,0 +1,92 @@
+"""What Prometheus sees."""
+
+from dataclasses import replace
+
+import pytest
+from app.telemetry.metrics import SECONDS, FrameSample, Metrics
+from prometheus_client import CollectorRegistry, generate_latest
+
+SAMPLE = FrameSample(
+    session="a",
+    latency_s=0.03,
+    stage_s={"decode": 0.004, "detect": 0.009},
+    mode="patch",
+    source_pixels=1000,
+    detector_pixels=100,
+    canvas_fill=0.85,
+    has_canvas=True,
+    model="yolox",
+    backend="onnxruntime-cpu",
+    n_tracks=3,
+    n_waiting=1,
+    completed_unix_s=123.0,
+    patches={("object", True): 2, ("tile", False): 5},
+)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry(), "1.2.3")
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_two_services_in_one_process_count_apart(metrics: Metrics) -> None:
+    other = Metrics(CollectorRegistry(), "1.2.3")
+    metrics.frame_processed(SAMPLE)
+    assert value(metrics, "flexpatch_frames_total", outcome="processed", reason="") == 1
+    assert value(other, "flexpatch_frames_total", outcome="processed", reason="") is None
+
+
+def test_a_processed_frame_is_counted_and_timed(metrics: Metrics) -> None:
+    metrics.frame_processed(SAMPLE)
+    assert value(metrics, "flexpatch_frame_latency_seconds_bucket", le="0.0333") == 1
+    assert value(metrics, "flexpatch_stage_duration_seconds_sum", stage="decode") == 0.004
+    assert value(metrics, "flexpatch_detector_duration_seconds_sum", model="yolox", backend="onnxruntime-cpu") == 0.009
+    assert value(metrics, "flexpatch_detector_pixels_total") == 100
+    assert value(metrics, "flexpatch_source_pixels_total") == 1000
+    assert value(metrics, "flexpatch_canvas_fill_ratio_bucket", le="0.9") == 1
+    assert value(metrics, "flexpatch_frame_modes_total", mode="patch") == 1
+    assert value(metrics, "flexpatch_patches_total", kind="object", placed="true") == 2
+    assert value(metrics, "flexpatch_patches_total", kind="tile", placed="false") == 5
+    assert value(metrics, "flexpatch_session_tracks", session="a") == 3
+    assert value(metrics, "flexpatch_session_queue_depth", session="a") == 1
+    assert value(metrics, "flexpatch_session_last_frame_timestamp_seconds", session="a") == 123
+
+
+def test_a_frame_that_was_only_tracked_says_nothing_about_the_detector(metrics: Metrics) -> None:
+    metrics.frame_processed(replace(SAMPLE, mode="track", has_canvas=False, detector_pixels=0))
+    assert value(metrics, "flexpatch_detector_pixels_total") == 0
+    assert value(metrics, "flexpatch_canvas_fill_ratio_count") == 0
+
+
+def test_states_move_from_one_gauge_to_the_next(metrics: Metrics) -> None:
+    metrics.session_state("a", None, "starting")
+    metrics.session_state("a", "starting", "running")
+    assert value(metrics, "flexpatch_sessions", state="starting") == 0
+    assert value(metrics, "flexpatch_sessions", state="running") == 1
+    assert value(metrics, "flexpatch_session_state", session="a", state="running") == 1
+    assert value(metrics, "flexpatch_session_state", session="a", state="starting") is None
+
+
+def test_a_forgotten_session_leaves_no_series(metrics: Metrics) -> None:
+    metrics.session_state("a", None, "running")
+    metrics.frame_processed(SAMPLE)
+    metrics.forget_session("a", "running")
+    assert b'session="a"' not in generate_latest(metrics.registry)
+    assert value(metrics, "flexpatch_sessions", state="running") == 0
+
+
+def test_bucket_edges_lie_at_frame_periods() -> None:
+    assert set(SECONDS) >= {0.001, 0.0167, 0.0333, 0.0667, 5.0}
+    assert list(SECONDS) == sorted(SECONDS)
+
+
+def test_names_have_the_prefix_and_base_units(metrics: Metrics) -> None:
+    metrics.frame_processed(SAMPLE)
+    for family in metrics.registry.collect():
+        assert family.name.startswith("flexpatch_")
+        assert not family.name.endswith(("_ms", "_percent"))
+        assert family.documentation
