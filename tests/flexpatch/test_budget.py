@@ -1,0 +1,60 @@
+import pytest
+from app.flexpatch.budget import FLOOR_PRICE, Budget
+
+UNIT = 500_000
+"""Pixels of the largest canvas."""
+
+
+def spent_on(value_per_megapixel: float, *, per_frame: float, canvas_pixels: int, n_frames: int) -> int:
+    """Pixels spent by a scene that offers the same look at the same worth on every frame."""
+    budget, spent = Budget(per_frame, UNIT), 0
+    for _ in range(n_frames):
+        budget.accrue()
+        if value_per_megapixel / 1e6 > budget.price_per_pixel:
+            budget.spend(canvas_pixels)
+            spent += canvas_pixels
+    return spent
+
+
+@pytest.mark.parametrize("value_per_megapixel", [0.6, 1.0, 4.0, 50.0])
+@pytest.mark.parametrize("canvas_pixels", [100_000, 250_000, UNIT])
+@pytest.mark.parametrize("per_frame", [20_000, 80_000])
+def test_constant_demand_is_met_at_the_budget(value_per_megapixel: float, canvas_pixels: int, per_frame: int) -> None:
+    spent = spent_on(value_per_megapixel, per_frame=per_frame, canvas_pixels=canvas_pixels, n_frames=4000)
+    assert spent / 4000 == pytest.approx(per_frame, rel=0.05)
+
+
+def test_demand_below_the_floor_is_never_met_whatever_was_saved() -> None:
+    assert spent_on(0.99 * FLOOR_PRICE, per_frame=80_000, canvas_pixels=60_000, n_frames=2000) == 0
+
+
+def test_the_price_never_falls_below_its_floor() -> None:
+    budget = Budget(80_000, UNIT)
+    for _ in range(2000):
+        budget.accrue()
+    assert budget.price_per_pixel == pytest.approx(FLOOR_PRICE / 1e6)
+
+
+def test_spending_raises_the_price_and_saving_lowers_it() -> None:
+    budget = Budget(80_000, UNIT)
+    before = budget.price_per_pixel
+    budget.spend(2 * UNIT)
+    dear = budget.price_per_pixel
+    budget.accrue()
+    assert before < dear
+    assert before < budget.price_per_pixel < dear
+
+
+def test_savings_do_not_pile_up_for_ever() -> None:
+    rested, fresh = Budget(80_000, UNIT), Budget(80_000, UNIT)
+    for _ in range(100_000):
+        rested.accrue()
+    for budget in (rested, fresh):
+        budget.spend(5 * UNIT)
+    assert rested.price_per_pixel > 0.1 * fresh.price_per_pixel
+
+
+def test_a_huge_debt_has_a_finite_price() -> None:
+    budget = Budget(80_000, UNIT)
+    budget.spend(10_000 * UNIT)
+    assert budget.price_per_pixel < float("inf")

@@ -1,0 +1,481 @@
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from app.core.boxes import iou
+from app.core.clock import ManualClock
+from app.core.errors import DetectorFailed, FrameOutOfOrder, FrameSizeChanged, SettingsError
+from app.core.types import BgrPicture, Frame, FrameResult, InputSizes, Size, YuvPicture
+from app.flexpatch.config import PipelineConfig
+from app.flexpatch.failure import hand_set_model
+from app.flexpatch.pipeline import Pipeline
+from app.vision.cpu import CpuVision
+from numpy.typing import NDArray
+
+from tests.flexpatch.world import (
+    FRAME_RATE,
+    Actor,
+    ScriptedDetector,
+    World,
+    make_pipeline,
+    n_covered,
+    object_at,
+    result_boxes,
+    run,
+    texture,
+)
+
+SIZE = Size(640, 360)
+WALKER = Actor((40, 40, 80, 140), (30, 0))
+STROLLER = Actor((300, 200, 340, 300), (-20, 5), seed=2)
+CAR = Actor((500, 60, 600, 120), (-40, 0), class_id=1, seed=3)
+STANDER = Actor((420, 220, 460, 330), seed=4)
+STREET = World(SIZE, (WALKER, STROLLER, CAR, STANDER))
+EVERYTHING = PipelineConfig(min_output_score=0.0)
+FRUGAL = PipelineConfig(megapixels_per_frame=0.004)
+GREY = np.full((360, 640, 3), 127, np.uint8)
+
+
+def without_times(results: Iterable[FrameResult]) -> list[FrameResult]:
+    return [replace(result, stage_ms={}) for result in results]
+
+
+def ids_of(result: FrameResult) -> list[int]:
+    return [item.track_id for item in result.objects]
+
+
+def labels_of(results: Iterable[FrameResult]) -> set[str]:
+    return {item.label for result in results for item in result.objects}
+
+
+def detector_pixels(results: Iterable[FrameResult]) -> int:
+    return sum(result.work.detector_pixels for result in results)
+
+
+# --------------------------------------------------------------------------------------------- following
+
+
+def test_all_objects_are_found_on_the_first_frame() -> None:
+    result = make_pipeline().step(STREET.frame(1))
+    assert result.work.mode == "full"
+    assert n_covered(result, STREET.boxes(1)) == 4
+
+
+def test_objects_are_followed_and_keep_their_ids() -> None:
+    results = run(make_pipeline(), STREET.frames(45))
+    assert {n_covered(result, STREET.boxes(result.seq)) for result in results} == {4}
+    assert {tuple(sorted(ids_of(result))) for result in results} == {(1, 2, 3, 4)}
+
+
+def test_classes_have_the_detector_s_labels() -> None:
+    result = make_pipeline().step(STREET.frame(1))
+    x1, y1, x2, y2 = CAR.box
+    assert object_at(result, (x1, y1, x2, y2)).label == "car"
+    assert labels_of([result]) == {"person", "car"}
+
+
+def test_objects_are_followed_under_a_moving_camera() -> None:
+    still = (Actor((150, 40, 190, 140)), Actor((300, 200, 340, 300), seed=2))
+    world = World(SIZE, tuple(replace(actor, velocity=(-45.0, 0.0)) for actor in still), camera_velocity=(45.0, 0.0))
+    results = run(make_pipeline(), world.frames(30))
+    assert {n_covered(result, world.boxes(result.seq)) for result in results} == {2}
+
+
+def test_a_newcomer_is_found_within_a_second() -> None:
+    world = World(SIZE, (STANDER, Actor((100, 150, 150, 280), from_s=0.5, seed=9)))
+    results = run(make_pipeline(), world.frames(45))
+    assert n_covered(results[-1], world.boxes(45)) == 2
+
+
+def test_what_leaves_the_scene_is_given_up() -> None:
+    world = World(SIZE, (STANDER, replace(WALKER, until_s=0.5)))
+    results = run(make_pipeline(), world.frames(100))
+    assert len(results[10].objects) == 2
+    assert len(results[-1].objects) == 1
+
+
+def test_the_same_frames_give_the_same_results() -> None:
+    first = run(make_pipeline(), STREET.frames(40))
+    second = run(make_pipeline(), STREET.frames(40))
+    assert without_times(first) == without_times(second)
+
+
+def test_two_streams_on_one_detector_never_interact() -> None:
+    other_street = World(SIZE, (STANDER, CAR), seed=99)
+    alone = [run(make_pipeline(), world.frames(25)) for world in (STREET, other_street)]
+    detector = ScriptedDetector()
+    pipelines = [make_pipeline(detector), make_pipeline(detector)]
+    together: list[list[FrameResult]] = [[], []]
+    for seq in range(1, 26):
+        for pipeline, world, results in zip(pipelines, (STREET, other_street), together, strict=True):
+            results.append(pipeline.step(world.frame(seq)))
+    assert [without_times(results) for results in together] == [without_times(results) for results in alone]
+
+
+COMING_AND_GOING = World(
+    SIZE,
+    (
+        replace(WALKER, until_s=0.4),
+        replace(STROLLER, from_s=0.3, until_s=1.2),
+        replace(STANDER, from_s=0.8),
+        replace(CAR, from_s=0.2),
+        replace(WALKER, from_s=1.0, seed=11),
+    ),
+)
+
+
+def test_no_two_objects_of_a_frame_share_an_id() -> None:
+    for result in run(make_pipeline(config=EVERYTHING), COMING_AND_GOING.frames(60)):
+        assert len(set(ids_of(result))) == len(result.objects)
+
+
+def test_an_id_that_is_gone_never_comes_back() -> None:
+    gone: set[int] = set()
+    present: set[int] = set()
+    config = PipelineConfig(min_output_score=0.0, track_lifetime_s=0.3)
+    for result in run(make_pipeline(config=config), COMING_AND_GOING.frames(60)):
+        gone |= present - set(ids_of(result))
+        present = set(ids_of(result))
+        assert not present & gone
+    assert gone
+
+
+def test_every_live_track_is_put_out_on_every_frame() -> None:
+    pipeline = make_pipeline(config=EVERYTHING)
+    for frame in COMING_AND_GOING.frames(60):
+        result = pipeline.step(frame)
+        assert sorted(ids_of(result)) == pipeline._tracker.tracks.ids.tolist()
+
+
+def test_objects_below_the_lowest_score_are_kept_back() -> None:
+    detector = ScriptedDetector(score=0.3)
+    assert make_pipeline(detector, PipelineConfig(min_output_score=0.5)).step(STREET.frame(1)).objects == ()
+
+
+def test_boxes_are_cut_to_the_frame() -> None:
+    world = World(SIZE, (Actor((560, 100, 620, 260), (120, 0)),))
+    for result in run(make_pipeline(), world.frames(20)):
+        assert (result_boxes(result)[:, 2:] <= np.array(SIZE)).all()
+        assert (result_boxes(result)[:, :2] >= 0).all()
+
+
+def test_a_result_tells_which_frame_it_is_of() -> None:
+    frame = STREET.frame(1)
+    result = make_pipeline().step(replace(frame, seq=5, pts_s=2.5, decode_ms=3.0))
+    assert (result.seq, result.pts_s, result.size) == (5, 2.5, SIZE)
+    assert result.stage_ms["decode"] == 3.0
+
+
+def test_stages_of_a_look_are_timed_by_the_clock_given() -> None:
+    result = make_pipeline().step(STREET.frame(1))
+    assert set(result.stage_ms) == {"decode", "prepare", "flow", "plan", "canvas", "detect", "merge"}
+    assert set(result.stage_ms.values()) == {0.0}
+
+
+# ------------------------------------------------------------------------------------------------- budget
+
+
+@pytest.mark.parametrize("megapixels_per_frame", [0.004, 0.03])
+def test_spending_keeps_to_the_budget(megapixels_per_frame: float) -> None:
+    config = PipelineConfig(megapixels_per_frame=megapixels_per_frame)
+    results = run(make_pipeline(ScriptedDetector(score=0.3), config), STREET.frames(300))
+    # In the first seconds the schedule may run into debt, as far as a scene that is new to it is worth.
+    settled = results[75:]
+    assert detector_pixels(settled) <= 1.2e6 * megapixels_per_frame * len(settled)
+
+
+def test_the_pixels_reported_are_those_the_detector_got() -> None:
+    detector = ScriptedDetector()
+    results = run(make_pipeline(detector), STREET.frames(30))
+    assert detector_pixels(results) == sum(size.pixels for size in detector.canvases)
+    assert [result.work.canvas for result in results if result.work.canvas] == detector.canvases
+
+
+def still_video(size: Size, n: int) -> Iterable[Frame]:
+    luma = texture(size, 5, 12)
+    chroma = np.full((-(-size.height // 2), -(-size.width // 2)), 128, np.uint8)
+    picture = YuvPicture(luma, chroma, chroma)
+    return (Frame(seq, (seq - 1) / FRAME_RATE, picture) for seq in range(1, n + 1))
+
+
+def test_an_empty_still_scene_costs_next_to_nothing() -> None:
+    results = run(make_pipeline(), still_video(Size(1920, 1080), 210))
+    settled = results[30:]
+    assert detector_pixels(settled) / len(settled) < 5_000
+
+
+def test_a_look_goes_on_a_canvas_that_the_detector_takes() -> None:
+    sizes = InputSizes(fixed=(Size(320, 320), Size(640, 640)))
+    detector = ScriptedDetector(input_sizes=sizes)
+    results = run(make_pipeline(detector), STREET.frames(30))
+    assert set(detector.canvases) <= set(sizes.fixed)
+    assert n_covered(results[-1], STREET.boxes(30)) == 4
+
+
+def test_a_canvas_that_does_not_fit_the_detector_is_told_on_the_first_frame() -> None:
+    pipeline = make_pipeline(config=PipelineConfig(max_canvas=Size(641, 384)))
+    with pytest.raises(SettingsError, match="641x384"):
+        pipeline.step(STREET.frame(1))
+
+
+# -------------------------------------------------------------------------------------------- scene changes
+
+NIGHT = World(SIZE, (Actor((200, 100, 260, 250), seed=21), replace(CAR, seed=22)), seed=1234)
+
+
+def cut_to_night(n_before: int, n_after: int) -> Iterable[Frame]:
+    yield from STREET.frames(n_before)
+    yield from NIGHT.frames(n_after, first=n_before + 1)
+
+
+def test_a_scene_cut_is_answered_with_a_look_at_the_whole_frame() -> None:
+    detector = ScriptedDetector()
+    results = run(make_pipeline(detector), cut_to_night(20, 1))
+    assert results[-1].work.mode == "full"
+    assert results[-1].work.canvas == results[0].work.canvas
+    assert n_covered(results[-1], NIGHT.boxes(21)) == 2
+
+
+def test_no_track_survives_a_scene_cut() -> None:
+    results = run(make_pipeline(config=EVERYTHING), cut_to_night(20, 5))
+    before = {track_id for result in results[:20] for track_id in ids_of(result)}
+    after = {track_id for result in results[20:] for track_id in ids_of(result)}
+    assert after
+    assert not before & after
+
+
+def test_a_change_of_light_is_no_scene_cut() -> None:
+    frames = list(STREET.frames(12))
+    lighter = [
+        replace(frame, picture=BgrPicture(np.minimum(frame.picture.pixels, 215) + np.uint8(40)))
+        for frame in frames[6:]
+        if isinstance(frame.picture, BgrPicture)
+    ]
+    results = run(make_pipeline(), [*frames[:6], *lighter])
+    assert ids_of(results[-1]) == ids_of(results[0])
+
+
+def with_gap(gap_s: float) -> list[Frame]:
+    frames = list(World(SIZE, (STANDER,)).frames(20))
+    return frames[:10] + [replace(frame, pts_s=frame.pts_s + gap_s) for frame in frames[10:]]
+
+
+def test_tracks_live_through_a_short_gap_in_the_stream() -> None:
+    results = run(make_pipeline(), with_gap(1.0))
+    assert ids_of(results[-1]) == ids_of(results[0])
+
+
+def test_a_long_gap_in_the_stream_begins_a_new_scene() -> None:
+    results = run(make_pipeline(), with_gap(60.0))
+    assert results[10].work.mode == "full"
+    assert ids_of(results[10]) != ids_of(results[0])
+    assert n_covered(results[-1], np.array([STANDER.box], np.float32)) == 1
+
+
+# ------------------------------------------------------------------------------------------------ bad frames
+
+
+def test_a_frame_of_another_size_is_refused_and_the_stream_goes_on() -> None:
+    pipeline = make_pipeline()
+    run(pipeline, STREET.frames(3))
+    with pytest.raises(FrameSizeChanged, match="320x240"):
+        pipeline.step(World(Size(320, 240)).frame(4))
+    assert n_covered(pipeline.step(STREET.frame(4)), STREET.boxes(4)) == 4
+
+
+@pytest.mark.parametrize(("seq", "pts_s"), [(3, 1.0), (2, 1.0), (9, 2 / 30), (9, 0.0)])
+def test_a_frame_out_of_order_is_refused_and_the_stream_goes_on(seq: int, pts_s: float) -> None:
+    pipeline = make_pipeline()
+    run(pipeline, STREET.frames(3))
+    with pytest.raises(FrameOutOfOrder, match="must grow"):
+        pipeline.step(replace(STREET.frame(4), seq=seq, pts_s=pts_s))
+    assert n_covered(pipeline.step(STREET.frame(4)), STREET.boxes(4)) == 4
+
+
+@pytest.mark.parametrize("failing_call", [0, 1])
+def test_a_failure_of_the_detector_costs_one_frame(failing_call: int) -> None:
+    pipeline = make_pipeline(ScriptedDetector(failing_calls={failing_call}))
+    failures = 0
+    results = []
+    for frame in STREET.frames(40):
+        try:
+            results.append(pipeline.step(frame))
+        except DetectorFailed:
+            failures += 1
+    assert failures == 1
+    assert n_covered(results[-1], STREET.boxes(40)) == 4
+
+
+def test_tracks_go_on_by_flow_when_the_detector_fails_for_good() -> None:
+    pipeline = make_pipeline(ScriptedDetector(failing_calls=range(1, 10_000)))
+    results = []
+    for frame in STREET.frames(20):
+        try:
+            results.append(pipeline.step(frame))
+        except DetectorFailed:
+            continue
+    assert n_covered(results[-1], STREET.boxes(results[-1].seq)) == 4
+
+
+# --------------------------------------------------------------------------------------------- explanations
+
+
+def test_every_frame_is_explained() -> None:
+    pipeline = make_pipeline(config=FRUGAL)
+    results = run(pipeline, STREET.frames(60))
+    assert {result.work.mode for result in results} >= {"full", "track"}
+    for result in results:
+        explanation = pipeline.explain(result.seq)
+        assert explanation is not None
+        assert explanation.reason
+        assert explanation.canvas == result.work.canvas
+        assert explanation.price_per_megapixel > 0
+        assert sum(candidate.is_taken for candidate in explanation.candidates) == result.work.patches
+        assert all(candidate.reason for candidate in explanation.candidates)
+
+
+def test_a_frame_that_never_was_has_no_explanation() -> None:
+    pipeline = make_pipeline()
+    pipeline.step(STREET.frame(1))
+    assert pipeline.explain(2) is None
+
+
+def test_old_explanations_are_forgotten() -> None:
+    pipeline = make_pipeline(config=FRUGAL)
+    run(pipeline, World(Size(64, 64)).frames(310))
+    assert pipeline.explain(1) is None
+    assert pipeline.explain(310) is not None
+
+
+# ---------------------------------------------------------------------------------------------- live changes
+
+
+def test_another_largest_canvas_is_used_from_the_next_frame_on() -> None:
+    detector = ScriptedDetector()
+    pipeline = make_pipeline(detector)
+    run(pipeline, STREET.frames(2))
+    pipeline.reconfigure(PipelineConfig(max_canvas=Size(320, 192)))
+    n_before = len(detector.canvases)
+    run(pipeline, STREET.frames(30, first=3))
+    later = detector.canvases[n_before:]
+    assert later
+    assert all(size.width <= 320 and size.height <= 192 for size in later)
+
+
+def test_reconfiguring_keeps_the_tracks() -> None:
+    pipeline = make_pipeline()
+    before = run(pipeline, STREET.frames(3))[-1]
+    pipeline.reconfigure(PipelineConfig(megapixels_per_frame=0.02, context=1.0))
+    assert sorted(ids_of(pipeline.step(STREET.frame(4)))) == sorted(ids_of(before))
+
+
+def test_a_canvas_that_does_not_fit_the_detector_leaves_the_old_settings() -> None:
+    pipeline = make_pipeline()
+    run(pipeline, STREET.frames(3))
+    old = pipeline.config
+    with pytest.raises(SettingsError, match="333x200"):
+        pipeline.reconfigure(PipelineConfig(max_canvas=Size(333, 200)))
+    assert pipeline.config is old
+    assert n_covered(pipeline.step(STREET.frame(4)), STREET.boxes(4)) == 4
+
+
+def test_only_classes_in_focus_are_put_out() -> None:
+    pipeline = make_pipeline()
+    pipeline.focus(frozenset({1}), None)
+    assert labels_of(run(pipeline, STREET.frames(20))) == {"car"}
+
+
+def test_a_class_brought_into_focus_is_found() -> None:
+    pipeline = make_pipeline()
+    pipeline.focus(frozenset({1}), None)
+    run(pipeline, STREET.frames(20))
+    pipeline.focus(None, None)
+    assert n_covered(run(pipeline, STREET.frames(60, first=21))[-1], STREET.boxes(80)) == 4
+
+
+def left_half(points: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(points[:, 0] < SIZE.width / 2)
+
+
+def test_objects_that_stand_in_an_ignored_region_are_not_put_out() -> None:
+    pipeline = make_pipeline()
+    pipeline.focus(None, left_half)
+    for result in run(pipeline, World(SIZE, (STANDER, Actor((100, 40, 140, 140)))).frames(20)):
+        assert len(result.objects) == 1
+        assert n_covered(result, np.array([STANDER.box], np.float32)) == 1
+
+
+def test_a_region_no_longer_ignored_is_looked_at() -> None:
+    actors = (STANDER, Actor((100, 40, 140, 140)))
+    world = World(SIZE, actors)
+    pipeline = make_pipeline()
+    pipeline.focus(None, left_half)
+    run(pipeline, world.frames(10))
+    pipeline.focus(None, None)
+    assert len(run(pipeline, world.frames(60, first=11))[-1].objects) == 2
+
+
+def test_a_wholly_ignored_frame_is_looked_at_only_once() -> None:
+    pipeline = make_pipeline()
+    pipeline.focus(None, lambda points: np.ones(len(points), bool))
+    results = run(pipeline, STREET.frames(60))
+    assert [result.work.mode for result in results[1:]] == ["track"] * 59
+
+
+# ---------------------------------------------------------------------------------------------- odd pictures
+
+
+@pytest.mark.parametrize(
+    "size",
+    [Size(1, 1), Size(2, 3), Size(16, 16), Size(641, 479), Size(2000, 50), Size(1000, 17), Size(90, 160)],
+    ids=str,
+)
+def test_frames_of_any_shape_are_worked_on(size: Size) -> None:
+    results = run(make_pipeline(), World(size).frames(8))
+    assert [result.size for result in results] == [size] * 8
+
+
+@pytest.mark.parametrize("size", [Size(641, 479), Size(1000, 120), Size(360, 640)], ids=str)
+def test_objects_are_followed_on_frames_of_any_shape(size: Size) -> None:
+    world = World(size, (Actor((60, 20, 100, 110), (40, 0)), Actor((300, 15, 335, 100), (-30, 0), seed=3)))
+    results = run(make_pipeline(), world.frames(20))
+    assert {n_covered(result, world.boxes(result.seq)) for result in results} == {2}
+
+
+def test_a_flat_grey_picture_has_no_objects() -> None:
+    frames = [Frame(seq, seq / FRAME_RATE, BgrPicture(GREY)) for seq in range(1, 40)]
+    assert all(result.objects == () for result in run(make_pipeline(), frames))
+
+
+def test_an_object_before_a_flat_background_is_followed() -> None:
+    world = World(SIZE, (WALKER,))
+    world.background[:] = 127
+    results = run(make_pipeline(), world.frames(30))
+    assert {n_covered(result, world.boxes(result.seq)) for result in results} == {1}
+
+
+def test_frames_in_planes_are_followed_too() -> None:
+    results = run(make_pipeline(), still_video(SIZE, 10))
+    assert [len(result.objects) for result in results] == [0] * 10
+
+
+def test_a_detector_that_reports_a_floor_of_scores_does_no_harm() -> None:
+    pipeline = Pipeline(CpuVision(), ScriptedDetector(score=0.05), PipelineConfig(), hand_set_model(), ManualClock())
+    assert all(0 <= item.score <= 1 for result in run(pipeline, STREET.frames(30)) for item in result.objects)
+
+
+def test_scores_and_probabilities_are_between_nothing_and_one() -> None:
+    for result in run(make_pipeline(config=EVERYTHING), COMING_AND_GOING.frames(60)):
+        for item in result.objects:
+            assert 0 <= item.score <= 1
+            assert 0 <= item.failure_probability <= 1
+            assert item.detection_age_s >= 0
+
+
+def test_objects_of_a_frame_do_not_repeat_one_another() -> None:
+    for result in run(make_pipeline(), STREET.frames(60)):
+        boxes = result_boxes(result)
+        overlap = iou(boxes, boxes)
+        np.fill_diagonal(overlap, 0)
+        assert overlap.max() < 0.7

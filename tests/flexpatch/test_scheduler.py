@@ -1,0 +1,296 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from app.core.types import FrameBoxes, InputSizes, Size
+from app.flexpatch.canvas import canvas_ladder, patch_ladder
+from app.flexpatch.config import PipelineConfig
+from app.flexpatch.discovery import Discovery
+from app.flexpatch.flow import STILL
+from app.flexpatch.packing import GUTTER_PX
+from app.flexpatch.scheduler import Plan, Scene, plan_look
+from app.flexpatch.tracks import TrackTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.strategies import REPEATABLE
+from tests.flexpatch.builders import frame_boxes, one_patch, tracks_at
+
+CELL_PX = 16
+NATIVE = InputSizes()
+
+
+def scene_of(
+    size: Size,
+    tracks: TrackTable,
+    *,
+    unseen_s: float = 1.0,
+    cut: FrameBoxes | None = None,
+    input_sizes: InputSizes = NATIVE,
+) -> Scene:
+    """A frame that was looked at thoroughly `unseen_s` ago."""
+    discovery = Discovery(size, CELL_PX)
+    discovery.record_look(one_patch((0, 0, *size), 2.0))
+    discovery.advance(unseen_s, STILL)
+    discovery.observe_motion(np.zeros(discovery.shape, np.float32), tracks.boxes, 1 / 30)
+    ladder = canvas_ladder(size, input_sizes, None)
+    return Scene(
+        frame=size,
+        tracks=tracks,
+        discovery=discovery,
+        ladder=ladder,
+        patch_ladder=patch_ladder(ladder, input_sizes),
+        cut=frame_boxes() if cut is None else cut,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A scene with the price of a pixel."""
+
+    scene: Scene
+    price_per_pixel: float
+    must_look: bool = False
+
+    def plan(self) -> Plan:
+        return plan_look(self.scene, PipelineConfig(), self.price_per_pixel, must_look=self.must_look)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    """Frames of many shapes with up to a dozen tracks, failing or not, some of them over the frame's edge."""
+    width, height = draw(
+        st.sampled_from([(640, 360), (1920, 1080), (1080, 1920), (641, 479), (320, 240), (100, 90), (2560, 400)])
+    )
+    random = np.random.default_rng(draw(st.integers(0, 100_000)))
+    n = draw(st.integers(0, 12))
+    corner = random.uniform(-10, 1, (n, 2)) + random.uniform(0, 0.95, (n, 2)) * [width, height]
+    extent = np.exp(random.uniform(np.log(4), np.log(max(8, height * 0.9)), (n, 1))) * [0.5, 1.0]
+    boxes = FrameBoxes(np.concatenate([corner, corner + extent], axis=1).astype(np.float32))
+    tracks = tracks_at(
+        boxes,
+        scores=random.uniform(0.06, 0.95, n).tolist(),
+        failure=random.uniform(0, 1, n).tolist(),
+        size=Size(width, height),
+    )
+    has_cut = draw(st.booleans())
+    cut = frame_boxes((width * 0.4, height * 0.4, width * 0.6, height * 0.8)) if has_cut else frame_boxes()
+    fixed = draw(st.sampled_from([(), (Size(320, 320), Size(640, 640))]))
+    scene = scene_of(
+        Size(width, height),
+        tracks,
+        unseen_s=draw(st.sampled_from([0.03, 0.5, 8.0])),
+        cut=cut,
+        input_sizes=InputSizes(fixed=fixed),
+    )
+    return Situation(scene, draw(st.sampled_from([4e-7, 1e-6, 5e-6, 1e-4])), must_look=draw(st.integers(0, 9)) == 0)
+
+
+@REPEATABLE
+@given(situations())
+def test_what_is_cut_lies_in_the_frame_in_whole_pixels(situation: Situation) -> None:
+    layout = situation.plan().layout
+    if layout is None:
+        return
+    assert np.array_equal(layout.source, np.round(layout.source))
+    assert (layout.source[:, :2] >= 0).all()
+    assert (layout.source[:, 2:] <= np.array(situation.scene.frame)).all()
+    assert (layout.source[:, 2:] - layout.source[:, :2] >= 1).all()
+
+
+@REPEATABLE
+@given(situations())
+def test_what_is_placed_lies_on_the_canvas_in_whole_pixels(situation: Situation) -> None:
+    layout = situation.plan().layout
+    if layout is None:
+        return
+    assert np.array_equal(layout.target, np.round(layout.target))
+    assert (layout.target[:, :2] >= 0).all()
+    assert (layout.target[:, 2:] <= np.array(layout.size)).all()
+    assert (layout.target[:, 2:] - layout.target[:, :2] >= 1).all()
+
+
+@REPEATABLE
+@given(situations())
+def test_patches_keep_a_gutter_between_them(situation: Situation) -> None:
+    layout = situation.plan().layout
+    targets = [] if layout is None else layout.target.tolist()
+    for index, (x1, y1, x2, y2) in enumerate(targets):
+        for ox1, oy1, ox2, oy2 in targets[index + 1 :]:
+            assert max(ox1 - x2, x1 - ox2, oy1 - y2, y1 - oy2) >= GUTTER_PX
+
+
+@REPEATABLE
+@given(situations())
+def test_patches_keep_their_shape(situation: Situation) -> None:
+    layout = situation.plan().layout
+    if layout is None:
+        return
+    extent = layout.source[:, 2:] - layout.source[:, :2]
+    scale = layout.scale.max(axis=1, keepdims=True)
+    # Whole pixels on the canvas allow for one pixel of stretching at most.
+    assert (np.abs(extent * scale - (layout.target[:, 2:] - layout.target[:, :2])) <= 1 + 0.02 * extent * scale).all()
+
+
+@REPEATABLE
+@given(situations())
+def test_the_canvas_is_one_of_the_ladder(situation: Situation) -> None:
+    layout = situation.plan().layout
+    assert layout is None or layout.size in {*situation.scene.ladder, *situation.scene.patch_ladder}
+
+
+@REPEATABLE
+@given(situations())
+def test_every_candidate_has_a_reason(situation: Situation) -> None:
+    plan = situation.plan()
+    assert plan.reason
+    assert len(plan.candidates) >= len(situation.scene.ladder)
+    assert all(candidate.reason for candidate in plan.candidates)
+
+
+@REPEATABLE
+@given(situations())
+def test_the_candidates_taken_are_just_the_patches_on_the_canvas(situation: Situation) -> None:
+    plan = situation.plan()
+    taken = [candidate for candidate in plan.candidates if candidate.is_taken]
+    sources = [] if plan.layout is None else plan.layout.source.tolist()
+    targets = [] if plan.layout is None else plan.layout.target.tolist()
+    assert [list(candidate.box) for candidate in taken] == sources
+    assert [list(candidate.canvas_box or ()) for candidate in taken] == targets
+
+
+@REPEATABLE
+@given(situations())
+def test_what_is_left_has_no_place_on_the_canvas(situation: Situation) -> None:
+    assert all(c.canvas_box is None for c in situation.plan().candidates if not c.is_taken)
+
+
+@REPEATABLE
+@given(situations())
+def test_the_mode_tells_what_was_taken(situation: Situation) -> None:
+    plan = situation.plan()
+    kinds = {candidate.kind for candidate in plan.candidates if candidate.is_taken}
+    if plan.mode == "track":
+        assert (plan.layout, kinds) == (None, set())
+    elif plan.mode == "full":
+        assert kinds == {"frame"}
+    else:
+        assert kinds
+        assert "frame" not in kinds
+
+
+@REPEATABLE
+@given(situations())
+def test_a_look_that_must_be_is_of_the_whole_frame_on_the_largest_canvas(situation: Situation) -> None:
+    scene = situation.scene
+    plan = plan_look(scene, PipelineConfig(), situation.price_per_pixel, must_look=True)
+    assert plan.mode == "full"
+    assert plan.layout is not None
+    assert plan.layout.size == scene.ladder[-1]
+    assert plan.layout.source.tolist() == [[0, 0, *scene.frame]]
+
+
+@REPEATABLE
+@given(situations())
+def test_candidates_name_live_tracks(situation: Situation) -> None:
+    alive = set(situation.scene.tracks.ids.tolist())
+    for candidate in situation.plan().candidates:
+        assert set(candidate.track_ids) <= alive
+        assert (candidate.kind == "object") == bool(candidate.track_ids)
+
+
+@REPEATABLE
+@given(situations())
+def test_an_object_patch_holds_its_track(situation: Situation) -> None:
+    tracks, (width, height) = situation.scene.tracks, situation.scene.frame
+    for candidate in situation.plan().candidates:
+        for track_id in candidate.track_ids[:1]:
+            x1, y1, x2, y2 = tracks.boxes[tracks.ids == track_id][0].tolist()
+            shown = (max(x1, 0), max(y1, 0), min(x2, width), min(y2, height))
+            assert candidate.box[0] <= shown[0] + 1e-3
+            assert candidate.box[1] <= shown[1] + 1e-3
+            assert candidate.box[2] >= shown[2] - 1e-3
+            assert candidate.box[3] >= shown[3] - 1e-3
+
+
+@REPEATABLE
+@given(situations())
+def test_the_same_scene_gives_the_same_plan(situation: Situation) -> None:
+    first, second = situation.plan(), situation.plan()
+    assert first.candidates == second.candidates
+    assert (first.mode, first.reason) == (second.mode, second.reason)
+
+
+@REPEATABLE
+@given(situations())
+def test_nothing_is_looked_at_for_an_absurd_price(situation: Situation) -> None:
+    plan = plan_look(situation.scene, PipelineConfig(), 1.0, must_look=False)
+    assert plan.mode == "track"
+
+
+# ------------------------------------------------------------------------------------------ single choices
+
+STREET = Size(1920, 1080)
+PERSON = (900.0, 500.0, 950.0, 620.0)
+
+
+def taken_ids(plan: Plan) -> set[int]:
+    return {track_id for candidate in plan.candidates if candidate.is_taken for track_id in candidate.track_ids}
+
+
+def test_one_failing_track_in_a_calm_frame_gets_a_patch_of_its_own() -> None:
+    tracks = tracks_at(frame_boxes(PERSON), failure=0.9)
+    plan = Situation(scene_of(STREET, tracks, unseen_s=0.03), 1e-6).plan()
+    assert plan.mode == "patch"
+    assert taken_ids(plan) == {1}
+
+
+def test_a_frame_that_nobody_saw_for_long_is_looked_at() -> None:
+    plan = Situation(scene_of(STREET, tracks_at(frame_boxes()), unseen_s=8.0), 1e-6).plan()
+    assert plan.mode != "track"
+
+
+def test_a_frame_just_seen_without_tracks_is_left_alone() -> None:
+    plan = Situation(scene_of(STREET, tracks_at(frame_boxes()), unseen_s=0.03), 1e-6).plan()
+    assert plan.mode == "track"
+
+
+def test_of_two_tracks_the_failing_one_is_looked_at_first() -> None:
+    boxes = frame_boxes(PERSON, (200, 500, 250, 620))
+    tracks = tracks_at(boxes, failure=[0.02, 0.9])
+    plan = Situation(scene_of(STREET, tracks, unseen_s=0.03), 1e-6).plan()
+    assert 2 in taken_ids(plan)
+    values = {c.track_ids[0]: c.value for c in plan.candidates if c.track_ids}
+    assert values[2] > values.get(1, 0.0)
+
+
+def test_neighbours_share_a_patch() -> None:
+    boxes = frame_boxes(PERSON, (960, 505, 1010, 625))
+    plan = Situation(scene_of(STREET, tracks_at(boxes, failure=0.9), unseen_s=0.03), 1e-6).plan()
+    assert taken_ids(plan) == {1, 2}
+    assert sum(candidate.is_taken for candidate in plan.candidates) == 1
+
+
+@pytest.mark.parametrize("height", [30.0, 120.0, 400.0])
+def test_a_failing_object_of_any_size_is_shown_as_a_detector_likes_it(height: float) -> None:
+    box = (900.0, 300.0, 900 + height / 2, 300 + height)
+    plan = Situation(scene_of(STREET, tracks_at(frame_boxes(box), failure=0.9), unseen_s=0.03), 1e-6).plan()
+    patches = [candidate for candidate in plan.candidates if candidate.kind == "object"]
+    assert 48 <= height * patches[0].scale <= 256
+
+
+def test_a_patch_leaves_more_room_the_less_a_track_is_trusted() -> None:
+    widths = []
+    for failure in (0.3, 0.99):
+        plan = Situation(scene_of(STREET, tracks_at(frame_boxes(PERSON), failure=failure)), 4e-7).plan()
+        x1, _, x2, _ = next(candidate.box for candidate in plan.candidates if candidate.kind == "object")
+        widths.append(x2 - x1)
+    assert widths[0] < widths[1]
+
+
+def test_where_an_unknown_object_was_cut_a_larger_region_is_considered() -> None:
+    cut = frame_boxes((600, 400, 700, 560))
+    plan = Situation(scene_of(STREET, tracks_at(frame_boxes()), cut=cut, unseen_s=0.03), 1e-6).plan()
+    again = next(candidate for candidate in plan.candidates if candidate.kind == "new_object")
+    assert again.box[0] < 600
+    assert again.box[3] > 560

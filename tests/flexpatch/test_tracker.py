@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+from app.core.types import Size
+from app.flexpatch.config import PipelineConfig
+from app.flexpatch.tracker import examined_height
+
+from tests.flexpatch.builders import FRAME_S, PaperStage, Rectangle, frame_boxes, in_frame, layout_of, one_patch
+
+PERSON: Rectangle = (600, 300, 660, 450)
+OTHER: Rectangle = (200, 300, 260, 450)
+NOTHING = in_frame(frame_boxes())
+
+
+def stage_with(*boxes: Rectangle, score: float = 0.8, config: PipelineConfig | None = None) -> PaperStage:
+    stage = PaperStage(config=config)
+    stage.see(in_frame(frame_boxes(*boxes), score))
+    return stage
+
+
+# -------------------------------------------------------------------------------------------------- motion
+
+
+def test_boxes_move_with_their_points() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.shift = (3.5, -1.25)
+    stage.pass_frames(8)
+    assert stage.tracks.boxes[0].tolist() == pytest.approx([628, 290, 688, 440], abs=0.01)
+
+
+def test_velocity_is_learned_in_pixels_a_second() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.shift = (2.0, 0.0)
+    stage.pass_frames(30)
+    assert stage.tracks.velocity[0].tolist() == pytest.approx([2 / FRAME_S, 0], abs=0.5)
+
+
+def test_the_camera_s_motion_is_no_velocity() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.shift = stage.vision.background_shift = (4.0, 0.0)
+    stage.pass_frames(10)
+    assert stage.tracks.velocity[0].tolist() == pytest.approx([0, 0], abs=0.5)
+    assert stage.tracks.boxes[0, 0] == pytest.approx(640, abs=0.1)
+
+
+def test_a_track_whose_points_are_lost_coasts_and_slows_down() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.shift = (2.0, 0.0)
+    stage.pass_frames(30)
+    stage.vision.is_lost = True
+    steps = []
+    for _ in range(3):
+        before = float(stage.tracks.boxes[0, 0])
+        stage.pass_frames()
+        steps.append(float(stage.tracks.boxes[0, 0]) - before)
+    assert 2.1 > steps[0] > steps[1] > steps[2] > 1
+
+
+def test_a_lost_track_moves_with_the_camera() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.background_shift = (4.0, 0.0)
+    stage.vision.is_lost = True
+    stage.pass_frames(5)
+    assert stage.tracks.boxes[0, 0] == pytest.approx(620, abs=0.1)
+
+
+def test_lost_points_raise_the_probability_of_failure() -> None:
+    lost, followed = stage_with(PERSON), stage_with(PERSON)
+    lost.vision.is_lost = True
+    for stage in (lost, followed):
+        stage.pass_frames(3)
+    assert lost.tracks.failure[0] > followed.tracks.failure[0]
+
+
+def test_failure_grows_with_the_time_since_the_last_look() -> None:
+    stage = stage_with(PERSON)
+    stage.pass_frames(2)
+    early = float(stage.tracks.failure[0])
+    stage.pass_frames(60)
+    assert stage.tracks.failure[0] > early
+
+
+def test_a_track_that_leaves_the_frame_ends() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.shift = (40.0, 0.0)
+    stage.pass_frames(20)
+    assert len(stage.tracks) == 0
+
+
+def test_propagating_nothing_is_harmless() -> None:
+    stage = PaperStage()
+    stage.pass_frames(3)
+    assert len(stage.tracks) == 0
+
+
+# --------------------------------------------------------------------------------------------------- looks
+
+
+def test_a_confirmed_track_takes_the_detection_s_place() -> None:
+    stage = stage_with(PERSON)
+    moved: Rectangle = (606, 302, 666, 452)
+    for _ in range(3):
+        stage.see(in_frame(frame_boxes(moved)))
+    assert stage.tracks.ids.tolist() == [1]
+    assert stage.tracks.boxes[0].tolist() == pytest.approx(moved, abs=0.5)
+
+
+def test_agreeing_looks_bring_the_evidence_to_their_scores() -> None:
+    stage = stage_with(PERSON, score=0.2)
+    for _ in range(20):
+        stage.see(in_frame(frame_boxes(PERSON), 0.9))
+    assert stage.tracks.evidence[0] > 0.75
+
+
+def test_a_lone_detection_that_later_looks_deny_goes() -> None:
+    stage = stage_with(PERSON, score=0.3)
+    for _ in range(30):
+        stage.pass_frames()
+        stage.see(NOTHING)
+    assert len(stage.tracks) == 0
+
+
+def test_a_track_unconfirmed_for_its_lifetime_ends_when_it_is_missed() -> None:
+    stage = stage_with(PERSON, config=PipelineConfig(track_lifetime_s=0.5))
+    stage.pass_frames(20)
+    assert len(stage.tracks) == 1
+    stage.see(NOTHING)
+    assert len(stage.tracks) == 0
+
+
+def test_the_tracks_with_the_least_evidence_go_beyond_the_limit() -> None:
+    stage = PaperStage(config=PipelineConfig(max_tracks=2))
+    boxes = [(100.0 + 200 * i, 300.0, 160.0 + 200 * i, 450.0) for i in range(4)]
+    stage.see(in_frame(frame_boxes(*boxes), [0.3, 0.9, 0.2, 0.8]))
+    assert stage.tracks.ids.tolist() == [2, 4]
+
+
+def test_one_object_seen_twice_is_one_track() -> None:
+    stage = stage_with(PERSON, (602, 301, 662, 451))
+    assert len(stage.tracks) == 1
+
+
+def test_two_classes_in_one_place_are_two_tracks() -> None:
+    stage = PaperStage()
+    stage.see(in_frame(frame_boxes(PERSON, PERSON), class_ids=[0, 1]))
+    assert sorted(stage.tracks.class_ids.tolist()) == [0, 1]
+
+
+def test_the_class_is_voted_by_score() -> None:
+    stage = PaperStage()
+    stage.see(in_frame(frame_boxes(PERSON), 0.4, class_ids=1))
+    for _ in range(3):
+        stage.see(in_frame(frame_boxes(PERSON), 0.9, class_ids=0))
+    assert stage.tracks.class_ids.tolist() == [0]
+
+
+def test_ids_are_never_used_again_after_a_new_scene() -> None:
+    stage = stage_with(PERSON, OTHER)
+    stage.tracker.forget_all()
+    assert len(stage.tracks) == 0
+    stage.see(in_frame(frame_boxes(PERSON)))
+    assert stage.tracks.ids.tolist() == [3]
+
+
+def test_hits_are_the_tracks_confirmed_or_born_by_the_look() -> None:
+    stage = stage_with(PERSON, OTHER)
+    newcomer: Rectangle = (900, 300, 960, 450)
+    outcome = stage.see(in_frame(frame_boxes(OTHER, newcomer)))
+    assert sorted(outcome.hits.tolist()) == [2, 3]
+    assert outcome.born.tolist() == [list(newcomer)]
+
+
+def test_a_track_may_start_at_any_score_above_the_floor() -> None:
+    assert len(stage_with(PERSON, score=0.06).tracks) == 1
+
+
+# ------------------------------------------------------------------------------------------ what was examined
+
+FRAME = Size(1280, 720)
+
+
+@pytest.mark.parametrize(
+    ("source", "scale", "expected_px"),
+    [
+        ((0, 0, 1280, 720), 0.5, 75),
+        ((560, 260, 700, 500), 1.0, 150),
+        ((560, 260, 700, 500), 2.0, 300),
+        ((600, 300, 660, 450), 1.0, 150),
+        ((601, 260, 700, 500), 1.0, 0),
+        ((560, 260, 700, 449), 1.0, 0),
+        ((100, 260, 400, 500), 1.0, 0),
+    ],
+    ids=["whole frame", "around", "enlarged", "exact", "left side cut", "feet cut", "elsewhere"],
+)
+def test_examined_height_is_that_on_the_canvas_where_a_patch_held_all(
+    source: Rectangle, scale: float, expected_px: float
+) -> None:
+    height = examined_height(one_patch(source, scale), frame_boxes(PERSON), FRAME)
+    assert height.tolist() == pytest.approx([expected_px], rel=0.01)
+
+
+def test_examined_height_is_taken_from_the_patch_that_showed_it_largest() -> None:
+    layout = layout_of(
+        Size(640, 640), ((0, 0, 1280, 720), (0, 0, 320, 180)), ((560, 260, 700, 500), (0, 200, 140, 440))
+    )
+    assert examined_height(layout, frame_boxes(PERSON), FRAME).tolist() == [150]
+
+
+def test_what_is_beyond_the_frame_is_not_asked_of_a_patch() -> None:
+    leaving = frame_boxes((1200, 300, 1320, 450))
+    assert examined_height(one_patch((1100, 200, 1280, 600), 1.0), leaving, FRAME).tolist() == [150]
+
+
+def test_no_tracks_were_examined_nowhere() -> None:
+    assert examined_height(one_patch((0, 0, 1280, 720), 1.0), frame_boxes(), FRAME).shape == (0,)
+
+
+def test_a_row_of_tracks_keeps_its_properties_when_others_end() -> None:
+    stage = stage_with(PERSON, OTHER, (900, 300, 960, 450))
+    stage.tracks.keep(np.array([True, False, True]))
+    assert stage.tracks.ids.tolist() == [1, 3]
+    assert stage.tracks.boxes[:, 0].tolist() == [600, 900]
+    assert stage.tracks.templates.shape[0] == 2
