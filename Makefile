@@ -28,8 +28,8 @@ lint: install-dev ## Formatting, lint, types and import layers
 bench: install ## Milliseconds per stage on the synthetic street (DETECTOR=FILE.onnx JSON=FILE)
 	$(BIN)/flexpatch bench $(if $(DETECTOR),--detector $(DETECTOR)) $(if $(JSON),--json $(JSON))
 
-train: install-dev ## Train the tracking-failure model on the synthetic street
-	$(BIN)/flexpatch train --help
+train: install-dev ## Fit the tracking-failure model to the synthetic street (DETECTOR=FILE.onnx)
+	$(BIN)/python -m app.offline.calibrate --detector $(or $(DETECTOR),$(error Name a detector: make train DETECTOR=FILE.onnx))
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv

@@ -27,7 +27,7 @@ from app.flexpatch.discovery import Discovery
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.flow import STILL, CameraMotion
 from app.flexpatch.scheduler import Plan, Scene, plan_look
-from app.flexpatch.tracker import Tracker
+from app.flexpatch.tracker import Prediction, Tracker
 
 N_EXPLANATIONS = 300
 CUT_DIFFERENCE = 0.5
@@ -94,6 +94,8 @@ class Pipeline:
         self._seq = 0
         self._pts_s = -np.inf
         self._cut = _no_boxes()
+        self.last_prediction = Prediction(np.zeros(0, np.int64), _no_boxes(), np.zeros(0, np.float32))
+        """What flow alone made of the tracks on the last frame: for training and audits."""
         self._explanations: deque[Explanation] = deque(maxlen=N_EXPLANATIONS)
 
     @property
@@ -145,7 +147,7 @@ class Pipeline:
             self._restart(stream)
         else:
             self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera or STILL)
-        self._tracker.judge(prepared, frame.pts_s)
+        self.last_prediction = self._tracker.judge(prepared, frame.pts_s)
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
         plan = self._plan(stream, must_look=is_new_scene)
         self._explanations.append(

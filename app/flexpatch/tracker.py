@@ -63,6 +63,15 @@ class MergeOutcome:
     """(C, 4) boxes that a patch edge cut and that no track explains: worth a larger patch."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was believed of N tracks before the detector was asked."""
+
+    ids: NDArray[np.int64]
+    boxes: FrameBoxes
+    evidence: NDArray[np.float32]
+
+
 class Tracker:
     """The live tracks of one stream. Used by one thread at a time."""
 
@@ -168,7 +177,7 @@ class Tracker:
         tracks.inlier_ratio = motion.inlier_ratio
         tracks.min_eigenvalue = motion.min_eigenvalue
 
-    def judge(self, frame: PreparedFrame, pts_s: float) -> None:
+    def judge(self, frame: PreparedFrame, pts_s: float) -> Prediction:
         """Drop what left the frame, and predict for the rest whether the box still holds its object."""
         tracks = self.tracks
         if len(tracks):
@@ -178,6 +187,7 @@ class Tracker:
             tracks.ncc = correlation(tracks.templates, self._vision.templates(frame, tracks.boxes))
             predicted = self._failure_model.predict(failure_features(tracks, pts_s))
             tracks.failure = _with_odds(predicted, tracks.miss_log_odds)
+        return Prediction(tracks.ids.copy(), FrameBoxes(tracks.boxes.copy()), tracks.evidence.copy())
 
     # ------------------------------------------------------------------------------------------------- merge
 
