@@ -41,6 +41,10 @@ _NUMPY_TYPES = {"float": "float32", "double": "float64"}
 """Element types that ONNX Runtime and NumPy name differently."""
 
 
+_SPIN_US = 50
+"""On a free machine as quick as spinning without end, on a crowded one nearly as quick as none."""
+
+
 class OnnxDetector:
     """A detector that ONNX Runtime runs on the processor.
 
@@ -178,9 +182,10 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Waking threads for every layer costs a small model a third of its time, so they spin; but only until the
-    # run ends, or they would keep whole cores from optical flow and decoding.
+    # Sleeping between layers costs a small model a third of its time, so its threads spin. Only as long as such a
+    # gap lasts, though: on a busy machine long spinning doubles the time, and after the run it is of no use.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Errors come as exceptions; warnings are for whoever exported the model.
     options.log_severity_level = 4
