@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed_version
+from json import dumps
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -23,10 +24,13 @@ from app.detect.families import FAMILIES
 from app.detect.loader import load_detector
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model, load_failure_model
+from app.flexpatch.pipeline import Pipeline
 from app.ingest.source import Source, open_source
 from app.ingest.street_source import StreetSource
 from app.main import Server, create_app
-from app.offline.output import Sink, output_file, write_line
+from app.offline.bench import BenchOptions, bench
+from app.offline.bench_report import as_json, tables
+from app.offline.output import Sink, output_file, text_file, write_line
 from app.offline.run import RunOptions, RunSummary, Step, run
 from app.telemetry.logs import setup_logging
 
@@ -330,6 +334,45 @@ def _summarise(console: Console, summary: RunSummary, destination: Path | None) 
         lines.append(f"Written    {destination}")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+# ------------------------------------------------------------------------------------------------------- bench
+
+
+@app.command("bench")
+def bench_command(
+    *,
+    resolution: Annotated[str, typer.Option(metavar="WxH", help="Size of the frames.")] = "1920x1080",
+    tracks: Annotated[int, typer.Option(metavar="N", help="Objects followed at a time.")] = 25,
+    frames: Annotated[
+        int, typer.Option(metavar="N", help="Frames measured in each of the repetitions, besides warm-up.")
+    ] = 100,
+    detector: DetectorOption = None,
+    detector_family: FamilyOption = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all numbers as one JSON object.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure milliseconds per stage on the synthetic street, the cost of HTTP, and the streams sustained.
+
+    Tracks come from an oracle that knows the street; a detector, if there is one, is measured by itself.
+    """
+    settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
+    size = _parse_size("--resolution", resolution, "1920x1080")
+    options = BenchOptions(size, tracks, frames, settings.flexpatch.pipeline_config())
+    model = _detector(settings) if settings.detector else None
+
+    def make_server(make_pipeline: Callable[[PipelineConfig], Pipeline], known_as: Detector) -> Server:
+        service = create_app(settings, detector=known_as, make_pipeline=lambda _, config: make_pipeline(config))
+        return Server(service, settings)
+
+    with ExitStack() as stack:
+        file = stack.enter_context(text_file(json)) if json else None
+        with Console(stderr=True).status("Measuring") as status:
+            report = bench(options, model, make_server, say=status.update)
+        if file:
+            file.write(dumps(as_json(report), indent=2) + "\n")
+    Console().print(tables(report))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import av
 import cv2
@@ -63,6 +63,17 @@ def output_file(
         else:
             with temporary.open("wb") as stream:
                 yield partial(write_line, stream, session)
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A text file that, likewise, appears only when the block is left without an error.
+
+    Raises:
+        SettingsError: nothing can be written there.
+    """
+    with _unfinished(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        yield stream
 
 
 def write_line(stream: BinaryIO, session: str, step: Step) -> None:
