@@ -189,18 +189,21 @@ class Sketch:
         dx, dy = (float(end[0] - start[0]) / length, float(end[1] - start[1]) / length) if length > 1e-6 else (1.0, 0.0)
         along = xs * dx + ys * dy
         across = ys * dx - xs * dy
-        t = np.clip(along, 0, length)
-        radius = np.interp(t, np.arange(len(radii)) * (length / (len(radii) - 1)), radii).astype(np.float32)
-        alpha = np.clip(radius - np.hypot(across, along - t) + 0.5, 0, 1)
+        t = _between(along, 0, length)
+        if len(radii) == 2:
+            radius = radii[0] + t * np.float32((radii[1] - radii[0]) / max(length, 1e-6))
+        else:
+            radius = np.interp(t, np.arange(len(radii)) * (length / (len(radii) - 1)), radii).astype(np.float32)
+        alpha = _between(radius - np.hypot(across, along - t) + 0.5, 0, 1)
         if is_hemmed:
-            alpha *= np.clip(length - along + 0.5, 0, 1)
-        lateral = np.clip(across / np.maximum(radius, 0.5), -1, 1)
+            alpha *= _between(length - along + 0.5, 0, 1)
+        lateral = _between(across / np.maximum(radius, 0.5), -1, 1)
         lit = lateral * (dx * _LIGHT[1] - dy * _LIGHT[0]) + np.sqrt(1 - lateral**2) * _LIGHT[2]
         shade = 1 - shine + shine * 1.35 * lit
         if weave:
             shade = shade * (1 + weave * self._grain_at(offset, shade.shape))
         if stripes:
-            shade = shade * np.where(np.mod(along, stripes) < stripes / 2, 1.0, 0.7)
+            shade = np.where(np.mod(along, stripes) < stripes / 2, shade, shade * np.float32(0.7))
         self._paint((x1, y1, x2, y2), alpha, shade, colour)
 
     def area(self, corners: Sequence[Point], colour: Colour, *, fade: float = 0.0, weave: float = 0.0) -> None:
@@ -256,13 +259,18 @@ class Sketch:
         return self._grain[rows[:, None], columns[None, :]]
 
     def _paint(
-        self, window: tuple[int, int, int, int], alpha: NDArray[np.float32], shade: NDArray[np.float32], colour: Colour
+        self, window: tuple[int, int, int, int], alpha: NDArray[np.float32], shade: NDArray[np.floating], colour: Colour
     ) -> None:
         x1, y1, x2, y2 = window
         part = self._sheet[y1:y2, x1:x2]
-        shade = np.clip(shade, 0, 255 / max(*colour, 1), dtype=np.float32)
+        shade = _between(shade, 0, 255 / max(*colour, 1))
         paint = cv2.merge([shade * np.float32(channel) for channel in colour] + [np.full_like(shade, 255)])
         part[:] = cv2.blendLinear(part, paint, 1 - alpha, alpha)
+
+
+def _between(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.float32]:
+    """As np.clip, in half the time for the small arrays of limbs."""
+    return np.minimum(np.maximum(values, np.float32(low)), np.float32(high))
 
 
 def mirrored(sprite: Sprite) -> Sprite:

@@ -4,6 +4,7 @@ Everything is a function of time alone, so that any frame can be asked for first
 """
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from app.ingest.street_view import View
 PERSON, CAR = 0, 1
 N_LOOKS = 32
 """How many different people, and vehicles, there are."""
+TURNS = 64
+"""How many ways are made up for each slot, so that an endless stream needs no more memory than a long one."""
 _BEYOND_M = 0.8
 _CAR_GAP_M = 8.5
 _BAY_M = 6.4
@@ -67,6 +70,69 @@ class _Walk:
         )
 
 
+class _Day:
+    """The people who take one slot, one after another; after TURNS of them the same ways begin again."""
+
+    def __init__(self, seed: int, slot: int) -> None:
+        self._seed = seed
+        self._slot = slot
+        self._walks: list[_Walk] = []
+        self._ends: list[float] = []
+        self._lead_s = 0.0
+        """How long the first person has been on the way at time 0."""
+
+    def covers(self, t: float) -> bool:
+        """Is it known who is there at time t?"""
+        return len(self._walks) == TURNS or (bool(self._ends) and t + self._lead_s < self._ends[-1])
+
+    def next_person(self) -> tuple[np.random.Generator, int]:
+        """Chance and look of the person to be added next."""
+        turn = len(self._walks)
+        rng = np.random.default_rng((self._seed, 1, self._slot, turn))
+        return rng, (self._seed + self._slot + 13 * turn) % N_LOOKS
+
+    def add(self, walk: _Walk) -> None:
+        """Let the next person come when the last one has left."""
+        duration = float(walk.times[-1])
+        if not self._walks:
+            self._lead_s = duration * float(np.random.default_rng((self._seed, 9, self._slot)).uniform(0.0, 0.85))
+        self._ends.append((self._ends[-1] if self._ends else 0.0) + duration)
+        self._walks.append(walk)
+
+    def at(self, t: float) -> tuple[_Walk, float, int]:
+        """Whose way it is at time t, how long it has lasted, and how many came before."""
+        laps, t = divmod(t + self._lead_s, self._ends[-1])
+        turn = min(bisect_right(self._ends, t), len(self._walks) - 1)
+        walk = self._walks[turn]
+        return walk, t - (self._ends[turn] - float(walk.times[-1])), int(laps) * TURNS + turn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lane:
+    """How the vehicles of a lane drive, brake and wait, all together, again and again."""
+
+    times: NDArray[np.float64]
+    """(K,) seconds within one round."""
+    covered: NDArray[np.float64]
+    """(K,) metres come since the round began."""
+    start_s: float
+
+    @classmethod
+    def of(cls, seed: int, lane: int) -> "_Lane":
+        """The rhythm of a lane."""
+        rng = np.random.default_rng((seed, 4, lane))
+        speed, go, wait = rng.uniform(4.0, 6.5), rng.uniform(7, 12), rng.uniform(2, 4)
+        times = np.linspace(0, go + wait, 241)
+        speeds = np.interp(times, [0.0, 1.5, go - 1.5, go, go + wait], [0.0, speed, speed, 0.0, 0.0])
+        covered = np.concatenate([[0.0], np.cumsum((speeds[1:] + speeds[:-1]) / 2 * np.diff(times))])
+        return cls(times, covered, float(rng.uniform(0, go)))
+
+    def driven(self, t: float) -> float:
+        """Metres that the lane's vehicles have come by time t."""
+        rounds, rest = divmod(t + self.start_s, float(self.times[-1]))
+        return float(rounds * self.covered[-1] + np.interp(rest, self.times, self.covered))
+
+
 class Traffic:
     """All people and vehicles of a street. Remembers the ways it has made up: not thread-safe."""
 
@@ -77,8 +143,8 @@ class Traffic:
         self._n_cars = round(config.n_objects * config.vehicle_share)
         self._n_people = config.n_objects - self._n_cars
         self._slots = config.n_objects
-        self._walks: list[list[_Walk]] = [[] for _ in range(self._n_people)]
-        self._ends: list[list[float]] = [[] for _ in range(self._n_people)]
+        self._days = [_Day(config.seed, slot) for slot in range(self._n_people)]
+        self._lanes = [_Lane.of(config.seed, lane) for lane in range(len(LANES_M))]
         self._bays = self._choose_bays()
 
     def at(self, t: float) -> list[Mover]:
@@ -88,16 +154,11 @@ class Traffic:
 
     def _person(self, slot: int, t: float) -> Mover:
         """Each slot is taken by one person after another; who comes `turn`-th has the id turn · slots + slot + 1."""
-        walks, ends = self._walks[slot], self._ends[slot]
-        while not ends or t >= ends[-1]:
-            rng = np.random.default_rng((self._seed, 1, slot, len(walks)))
-            walk = self._plan(rng, (self._seed + slot + 13 * len(walks)) % N_LOOKS)
-            walks.append(walk)
-            duration = float(walk.times[-1])
-            ends.append(ends[-1] + duration if ends else duration * float(rng.uniform(0.15, 1.0)))
-        turn = int(np.searchsorted(ends, t, side="right"))
-        walk = walks[turn]
-        return walk.at(t - (ends[turn] - float(walk.times[-1])), turn * self._slots + slot + 1)
+        day = self._days[slot]
+        while not day.covers(t):
+            day.add(self._plan(*day.next_person()))
+        walk, since, turn = day.at(t)
+        return walk.at(since, turn * self._slots + slot + 1)
 
     def _plan(self, rng: np.random.Generator, look: int) -> _Walk:
         route = self._route(rng)
@@ -191,7 +252,7 @@ class Traffic:
             sign = 1 if lane == 0 else -1
             reach = self._view.half_width_m(z) + 3.2
             lap_m = max(2 * reach, _CAR_GAP_M * len(indices))
-            driven = self._driven(lane, t)
+            driven = self._lanes[lane].driven(t)
             for place, index in enumerate(indices):
                 lap, along = divmod(driven + lap_m * (place + 0.5) / len(indices), lap_m)
                 turn = math.floor(along / WHEEL_RADIUS_M / (2 * math.pi) * SPOKES * WHEEL_PHASES) % WHEEL_PHASES
@@ -204,15 +265,3 @@ class Traffic:
 
     def _look(self, number: int) -> int:
         return (self._seed + number) % N_LOOKS
-
-    def _driven(self, lane: int, t: float) -> float:
-        """Metres a lane's vehicles have come by time t: they all drive, brake and wait together."""
-        rng = np.random.default_rng((self._seed, 4, lane))
-        speed, go, wait = rng.uniform(4.0, 6.5), rng.uniform(7, 12), rng.uniform(2, 4)
-        times = np.array([0.0, 1.5, go - 1.5, go, go + wait])
-        speeds = np.array([0.0, 1.0, 1.0, 0.0, 0.0]) * speed
-        grid = np.linspace(0, go + wait, 241)
-        profile = np.interp(grid, times, speeds)
-        covered = np.concatenate([[0.0], np.cumsum((profile[1:] + profile[:-1]) / 2 * np.diff(grid))])
-        rounds, rest = divmod(t + float(rng.uniform(0, go)), go + wait)
-        return float(rounds * covered[-1] + np.interp(rest, grid, covered))

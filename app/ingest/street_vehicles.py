@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.ingest.street_sprites import Colour, Point, Sketch, Sprite
 
-WHEEL_PHASES = 5
+WHEEL_PHASES = 4
 """Drawn positions of a wheel before its spokes look the same again."""
 SPOKES = 5
 WHEEL_RADIUS_M = 0.33
@@ -23,7 +23,7 @@ _PAINTS: tuple[Colour, ...] = (
     (60, 150, 200),
 )
 _GLASS: Colour = (92, 84, 76)
-_SLICES = 5
+_SLICES = 3
 _DEPTH_M = 0.30
 """How much of the roof and bonnet the raised camera sees above the near side."""
 
@@ -130,7 +130,7 @@ class _Vehicle:
         for step in range(_SLICES, 0, -1):
             share = step / _SLICES
             slice_ = tuple((x * (1 - 0.06 * share), y + _DEPTH_M * share) for x, y in body)
-            self._area(slice_, bright, fade=0.12, weave=0.015)
+            self._area(slice_, bright, fade=0.12)
         self._area(screen, _mix(_GLASS, (225, 205, 190), 0.35))
         self._area(body, self.look.paint, fade=0.38, weave=0.015)
 

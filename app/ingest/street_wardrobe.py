@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ingest.street_figures import VIEWS, Look, draw_figure
+from app.ingest.street_figures import STANDING, VIEWS, Look, draw_figure
 from app.ingest.street_sprites import Sprite, mirrored
 from app.ingest.street_traffic import N_LOOKS, PERSON, Mover
 from app.ingest.street_vehicles import VehicleLook, draw_vehicle
@@ -15,6 +15,8 @@ from app.ingest.street_vehicles import VehicleLook, draw_vehicle
 _ROOM_BYTES = 256 << 20
 _FINEST_LEVEL = 16
 """Sprites are drawn at most at 2 ** (16 / 2) pixels a metre; nearer objects are enlarged."""
+_COARSE_LEVEL = 11
+"""Up to this level, where a figure is less than 80 pixels tall, every other step of its gait is enough."""
 _LARGEST_SCALE = 1.25
 """How far a sprite may be enlarged before a finer one is drawn."""
 
@@ -40,7 +42,10 @@ class Wardrobe:
     def sprite(self, mover: Mover, px_per_m: float) -> Sprite:
         """The mover's picture, about as large as it appears at `px_per_m` frame pixels a metre."""
         level = min(math.ceil(2 * math.log2(px_per_m / _LARGEST_SCALE)), _FINEST_LEVEL)
-        return self._find(_Key(mover.class_id, mover.look, mover.phase, mover.view, level))
+        phase = mover.phase
+        if level <= _COARSE_LEVEL and mover.class_id == PERSON and phase != STANDING:
+            phase -= phase % 2
+        return self._find(_Key(mover.class_id, mover.look, phase, mover.view, level))
 
     def _find(self, key: _Key) -> Sprite:
         sprite = self._sprites.get(key)

@@ -103,6 +103,14 @@ def test_truth_is_well_formed_and_ids_are_unique_and_last() -> None:
     assert set(kinds.values()) == set(range(len(LABELS)))
 
 
+def test_days_later_the_street_is_still_full_of_new_people() -> None:
+    street = Street(SMALL)
+    first = street.truth(0)
+    later = street.truth(25 * 3600 * 72)
+    assert len(later) > 4
+    assert not set(first.ids.tolist()) & set(later.ids[later.class_ids == 0].tolist())
+
+
 def test_objects_move_smoothly_while_they_keep_their_id() -> None:
     street = Street(replace(SMALL, n_objects=25))
     feet: dict[int, float] = {}
@@ -216,7 +224,8 @@ def test_a_panning_camera_moves_boxes_and_background_together() -> None:
 
 def test_four_k_renders_with_boxes_in_scale() -> None:
     config = replace(SMALL, size=Size(3840, 2160), n_objects=4, noise=0, occluders=False)
-    frame, truth = Street(config).render(50), Street(config).truth(50)
+    street = Street(config)
+    frame, truth = street.render(50), street.truth(50)
     assert frame.shape == (2160, 3840, 3)
     small = Street(replace(config, size=Size(1920, 1080))).truth(50)
     assert truth.ids.tolist() == small.ids.tolist()
