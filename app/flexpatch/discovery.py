@@ -301,12 +301,11 @@ def _shifted(cells: NDArray[np.float32], rows: int, columns: int, fill: float) -
 
 def _box_sum(cells: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
     """Sum over the square of side 2·radius + 1 round each cell, zeros beyond the border."""
-    side = 2 * radius + 1
-    padded = np.pad(cells, radius)
-    for axis in (0, 1):
-        windows = np.lib.stride_tricks.sliding_window_view(padded, side, axis=axis)
-        padded = windows.sum(axis=-1)
-    return padded
+    total = cells.astype(np.float64)
+    for _ in range(2):  # down the columns, and on the transposed map along the rows
+        running = np.cumsum(np.pad(total, ((radius + 1, radius), (0, 0))), axis=0)
+        total = (running[2 * radius + 1 :] - running[: -2 * radius - 1]).T
+    return total.astype(np.float32)
 
 
 def _stations(length: int, window: int) -> NDArray[np.float32]:
