@@ -83,8 +83,12 @@ class Settings(BaseSettings):
     preview_max_fps: float = Field(10.0, gt=0, le=60, description="Most pictures a second in a live view.")
     preview_quality: int = Field(80, ge=1, le=100, description="JPEG quality of snapshots and live views.")
 
-    log_format: Literal["pretty", "json"] = Field("pretty", description="Log lines for people (pretty) or machines (json).")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged: debug, info, warning or error.")
+    log_format: Literal["pretty", "json"] = Field(
+        "pretty", description="Log lines for people (pretty) or machines (json)."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level logged: debug, info, warning or error."
+    )
 
     flexpatch: FlexPatchSettings = Field(FlexPatchSettings(), description="Defaults of sessions' schedules.")
 

@@ -30,7 +30,6 @@ from app.sessions.detectors import DetectorCatalogue
 from app.sessions.manager import RegistryLimits, SessionRegistry
 from app.sessions.model import FramePipeline, SessionTools
 from app.sessions.preview import PreviewRenderer
-from app.telemetry.logs import setup_logging
 from app.telemetry.metrics import Metrics
 from app.vision.cpu import CpuVision
 
@@ -65,7 +64,7 @@ def create_app(
     """
     clock = clock or SystemClock()
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
-    store = DetectorStore(partial(_load, settings))
+    store = DetectorStore(partial(_load, settings), (settings.models_dir,))
     if detector is None and settings.detector is not None:
         detector = store.get(settings.detector, settings.detector_family)
     catalogue = DetectorCatalogue(detector, settings.models_dir, store.get)
@@ -94,16 +93,6 @@ def create_app(
         checks=partial(_checks, catalogue, registry),
     )
     return _build(services, clock)
-
-
-def serve(settings: Settings, *, detector: Detector | None = None) -> None:
-    """Run the service until it is told to stop by a signal.
-
-    Raises:
-        ModelError: the detector that the settings name cannot be used.
-    """
-    setup_logging(settings.log_format, settings.log_level)
-    Server(create_app(settings, detector=detector), settings).run()
 
 
 class Server(uvicorn.Server):

@@ -91,7 +91,7 @@ def _redacted(value: Any) -> Any:
 class RepeatFilter(logging.Filter):
     """Lets one message of a kind through each second; the next one tells how many were left out.
 
-    The kind is logger, level and unformatted message. Any thread.
+    The kind is logger, level, unformatted message, session and state: no change of state is left out. Any thread.
     """
 
     def __init__(self, clock: Clock, period_s: float = 1.0, max_kinds: int = 1000) -> None:
@@ -100,11 +100,12 @@ class RepeatFilter(logging.Filter):
         self._period_s = period_s
         self._max_kinds = max_kinds
         self._lock = threading.Lock()
-        self._kinds: dict[tuple[str, int, str, object], tuple[float, int]] = {}
+        self._kinds: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write this one."""
-        kind = (record.name, record.levelno, str(record.msg), getattr(record, "session_id", None))
+        about = tuple(getattr(record, name, None) for name in ("session_id", "state"))
+        kind = (record.name, record.levelno, str(record.msg), about)
         now_s = self._now_s()
         with self._lock:
             last_s, n_left_out = self._kinds.get(kind, (float("-inf"), 0))

@@ -84,7 +84,9 @@ def test_repeats_of_different_sessions_are_different() -> None:
     for session_id in ("a", "a", "b"):
         record.session_id = session_id
         seen.append(repeats.filter(record))
+    record.state = "stopped"
     assert seen == [True, False, True]
+    assert repeats.filter(record)
 
 
 def test_the_memory_for_repeats_is_bounded() -> None:
