@@ -6,9 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from app.core.types import Size
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+
+from app.core.types import Size
 
 N_FRAMES = 12
 FPS = 10

@@ -8,12 +8,12 @@ import av
 import cv2
 import numpy as np
 import pytest
-from app.core.errors import SourceError
-from app.core.types import Size, YuvPicture
-from app.ingest.file import StreamClock, VideoFile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.errors import SourceError
+from app.core.types import Size, YuvPicture
+from app.ingest.file import StreamClock, VideoFile
 from tests.ingest.conftest import FPS, N_FRAMES, EncodeVideo
 
 

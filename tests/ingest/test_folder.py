@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from app.core.errors import SourceError
 from app.core.types import BgrPicture, Size
 from app.ingest.folder import ImageFolder

@@ -9,6 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
 from app.core.errors import (
     FrameCorrupt,
     FrameEmpty,
@@ -19,10 +24,6 @@ from app.core.errors import (
 )
 from app.core.types import Size
 from app.ingest.image import decode, read_header
-from hypothesis import example, given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
 
 SIZE = Size(48, 32)
 LIMIT = 1 << 20

@@ -3,6 +3,7 @@
 from itertools import islice
 
 import pytest
+
 from app.core.errors import SourceError
 from app.core.types import Size
 from app.ingest.source import open_source

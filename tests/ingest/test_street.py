@@ -5,10 +5,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from app.core.types import Size
 from app.ingest.street import Street, StreetTruth
 from app.ingest.street_config import LABELS, StreetConfig
-from numpy.typing import NDArray
 
 SMALL = StreetConfig(size=Size(640, 360), n_objects=12, seed=3)
 PLAIN = replace(SMALL, light=0, noise=0, shadows=0, occluders=False)

@@ -1,6 +1,7 @@
 """The short text for a synthetic street."""
 
 import pytest
+
 from app.core.errors import SourceError
 from app.core.types import Size
 from app.ingest.street_config import StreetConfig, parse_street
