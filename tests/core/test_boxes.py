@@ -1,5 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from app.core.boxes import (
     area,
     centres,
@@ -13,10 +17,6 @@ from app.core.boxes import (
     sizes,
     suppress,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from tests.core.strategies import REPEATABLE, box_arrays
 
 Boxes = NDArray[np.float32]

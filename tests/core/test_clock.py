@@ -1,4 +1,5 @@
 import pytest
+
 from app.core.clock import ManualClock, SystemClock
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from app.core.types import BgrPicture, CanvasBoxes, CanvasDetections, Frame, InputSizes, Size, YuvPicture
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from app.core.types import (
     CanvasBoxes,
     CanvasDetections,
@@ -19,7 +21,6 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
 from app.flexpatch.tracker import MergeOutcome, Tracker
 from app.flexpatch.tracks import TrackTable
-from numpy.typing import NDArray
 
 Rectangle = tuple[float, float, float, float]
 

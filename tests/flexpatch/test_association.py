@@ -2,6 +2,10 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from app.core.boxes import iou, pad, sizes
 from app.core.types import FrameBoxes
 from app.flexpatch.association import (
@@ -13,10 +17,6 @@ from app.flexpatch.association import (
     associate,
 )
 from app.flexpatch.canvas import FrameDetections
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import Rectangle, frame_boxes, in_frame
 

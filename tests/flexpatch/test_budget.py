@@ -1,4 +1,5 @@
 import pytest
+
 from app.flexpatch.budget import FLOOR_PRICE, Budget
 
 UNIT = 500_000

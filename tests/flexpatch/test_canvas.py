@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from app.core.errors import SettingsError
-from app.core.types import CanvasBoxes, CanvasDetections, FrameBoxes, InputSizes, Size
-from app.flexpatch.canvas import EDGE_PX, CanvasLayout, canvas_ladder, map_back
-from app.flexpatch.packing import pack
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.core.errors import SettingsError
+from app.core.types import CanvasBoxes, CanvasDetections, FrameBoxes, InputSizes, Size
+from app.flexpatch.canvas import EDGE_PX, CanvasLayout, canvas_ladder, map_back
+from app.flexpatch.packing import pack
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import layout_of, on_canvas
 

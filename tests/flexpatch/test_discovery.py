@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from app.core.types import FrameBoxes, Size
-from app.flexpatch.discovery import MAX_UNSEEN_S, Discovery, Window
-from app.flexpatch.flow import STILL, CameraMotion
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.core.types import FrameBoxes, Size
+from app.flexpatch.discovery import MAX_UNSEEN_S, Discovery, Window
+from app.flexpatch.flow import STILL, CameraMotion
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import Rectangle, frame_boxes, layout_of, one_patch
 

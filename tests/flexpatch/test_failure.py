@@ -5,6 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from app.core.errors import ModelNotFound, ModelUnreadable
 from app.flexpatch.failure import (
     FEATURES,
@@ -17,10 +21,6 @@ from app.flexpatch.failure import (
     hand_set_model,
     load_failure_model,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import frame_boxes, tracks_at
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from app.flexpatch.flow import BoxMotion, CameraMotion, box_motion, camera_motion, masked_median
-from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.flexpatch.flow import BoxMotion, CameraMotion, box_motion, camera_motion, masked_median
+from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK
 from tests.core.strategies import REPEATABLE
 
 SEEDS = st.integers(0, 100_000)

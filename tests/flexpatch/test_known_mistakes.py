@@ -10,6 +10,9 @@ from types import FrameType
 
 import numpy as np
 import pytest
+from mypy import api
+from numpy.typing import NDArray
+
 from app.core.types import BgrPicture, Size
 from app.flexpatch.canvas import map_back
 from app.flexpatch.config import PipelineConfig
@@ -17,9 +20,6 @@ from app.flexpatch.discovery import MAX_UNSEEN_S, Discovery
 from app.flexpatch.flow import STILL
 from app.flexpatch.packing import pack
 from app.vision.cpu import CpuVision
-from mypy import api
-from numpy.typing import NDArray
-
 from tests.flexpatch.builders import (
     FRAME_S,
     PaperStage,

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from app.core.types import Size
-from app.flexpatch.packing import GUTTER_PX, pack
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.core.types import Size
+from app.flexpatch.packing import GUTTER_PX, pack
 from tests.core.strategies import REPEATABLE
 
 CANVASES = st.sampled_from([Size(320, 192), Size(640, 384), Size(128, 128)])

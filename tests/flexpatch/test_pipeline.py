@@ -3,6 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from app.core.boxes import iou
 from app.core.clock import ManualClock
 from app.core.errors import DetectorFailed, FrameOutOfOrder, FrameSizeChanged, SettingsError
@@ -11,8 +13,6 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
 from app.flexpatch.pipeline import Pipeline
 from app.vision.cpu import CpuVision
-from numpy.typing import NDArray
-
 from tests.flexpatch.world import (
     FRAME_RATE,
     Actor,

@@ -2,6 +2,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.core.types import FrameBoxes, InputSizes, Size
 from app.flexpatch.canvas import canvas_ladder, patch_ladder
 from app.flexpatch.config import PipelineConfig
@@ -10,9 +13,6 @@ from app.flexpatch.flow import STILL
 from app.flexpatch.packing import GUTTER_PX
 from app.flexpatch.scheduler import Plan, Scene, plan_look
 from app.flexpatch.tracks import TrackTable
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import frame_boxes, one_patch, tracks_at
 

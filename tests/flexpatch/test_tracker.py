@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+
 from app.core.types import Size
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.tracker import examined_height
-
 from tests.flexpatch.builders import FRAME_S, PaperStage, Rectangle, frame_boxes, in_frame, layout_of, one_patch
 
 PERSON: Rectangle = (600, 300, 660, 450)

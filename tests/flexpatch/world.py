@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from app.core.boxes import iou
 from app.core.clock import ManualClock
 from app.core.errors import DetectorFailed
@@ -33,7 +35,6 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model
 from app.flexpatch.pipeline import Pipeline
 from app.vision.cpu import CpuVision
-from numpy.typing import NDArray
 
 CLASS_NAMES = ("person", "car")
 RED_OVER_OTHERS = 45
