@@ -254,7 +254,11 @@ def run_command(
             sinks.append(partial(_write_stdout, sys.stdout.buffer, _session_name(source)))
         console = Console(stderr=True)
         with _progress(console, stream, max_frames, is_quiet=json) as advance:
-            summary = run(stream, model, _failure_model(settings), options, [*sinks, advance])
+            try:
+                summary = run(stream, model, _failure_model(settings), options, [*sinks, advance])
+            except KeyboardInterrupt:
+                _say(console, f"Interrupted; {destination} is not written." if destination else "Interrupted.")
+                raise
     _summarise(console, summary, destination)
 
 
@@ -322,6 +326,11 @@ def _progress(
         yield lambda _step: bar.advance(task)
 
 
+def _say(console: Console, line: str) -> None:
+    """Just the words: no colours guessed, no lines broken."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _summarise(console: Console, summary: RunSummary, destination: Path | None) -> None:
     by_label = Counter(summary.labels.values()).most_common(5)
     tracks = ", ".join(f"{count} {label}" for label, count in by_label) or "none"
@@ -333,7 +342,7 @@ def _summarise(console: Console, summary: RunSummary, destination: Path | None) 
     if destination:
         lines.append(f"Written    {destination}")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _say(console, line)
 
 
 # ------------------------------------------------------------------------------------------------------- bench
