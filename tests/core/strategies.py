@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-REPEATABLE = settings(derandomize=True, deadline=None, max_examples=40)
+REPEATABLE = settings(derandomize=True, deadline=None, max_examples=20)
 """The same examples on every run, however slow the machine."""
 
 COORDINATES = st.integers(-200, 800).map(lambda eighths: eighths / 8)
