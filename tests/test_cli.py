@@ -92,7 +92,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["run", STREET, "--detector", "DETECTOR", "--max-frames", "0"], "at least 1"),
         (["run", STREET, "--detector", "DETECTOR", "--output", "x.gif"], ".ndjson"),
         (["run", STREET, "--detector", "DETECTOR", "--output", "nowhere/x.mp4"], "make the folder"),
-        (["run", "synthetic", "--detector", "DETECTOR", "--output", "x.mp4"], "--max-frames"),
+        (["run", "synthetic:320x180", "--detector", "DETECTOR", "--output", "x.mp4"], "--max-frames"),
         (["serve", "--port", "99999"], "port"),
         (["serve", "--config", "no-such.yaml"], "no-such.yaml"),
         (["serve", "--host", "192.0.2.1", "--port", "0"], "--host"),
