@@ -16,6 +16,8 @@ from app.core.types import Size
 from app.flexpatch.config import PipelineConfig
 
 _PREFIX = "FLEXPATCH_"
+_NOT_OURS = {"FLEXPATCH_DATA"}
+"""Variables of that prefix that are no settings: where the tests look for recordings."""
 _NESTED = "__"
 
 
@@ -157,6 +159,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _check_environment(environment: Mapping[str, str]) -> None:
     known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    known |= _NOT_OURS
     known |= {f"{_PREFIX}FLEXPATCH{_NESTED}{name.upper()}" for name in FlexPatchSettings.model_fields}
     for name in environment:
         if name.upper().startswith(_PREFIX) and name.upper() not in known:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
+
 from app.api.schemas import TuningModel, TuningOut
 from app.config import FlexPatchSettings, Settings, load_settings
 from app.core.errors import SettingsError
 from app.core.types import Size
 from app.flexpatch.config import PipelineConfig
-from pydantic import ValidationError
 
 SAMPLE = Path(__file__).parent.parent / "docker" / "flexpatch.sample.yml"
 

@@ -32,7 +32,7 @@ COAST_DECAY_S = 0.6
 """Without flow, a track keeps moving but slows down with this time constant."""
 MIN_VISIBLE = 0.15
 """A track with a smaller share of its box inside the frame has left."""
-EVIDENCE_MEMORY = 0.12
+EVIDENCE_MEMORY = 0.2
 """Weight that the newest look has at least in a track's evidence."""
 BIRTH_SCORE = 0.05
 MIN_EVIDENCE = 0.03

@@ -39,7 +39,7 @@ class VideoFile:
         self.n_corrupt = 0
         if min(self._size) <= 0:
             self._container.close()
-            raise SourceError(f"the video in {path.name} has no picture size: it is damaged, convert or replace it")
+            raise SourceError(f"The video in {path.name} has no picture size: it is damaged, convert or replace it.")
 
     @property
     def size(self) -> Size:
@@ -67,14 +67,14 @@ class VideoFile:
             picture = picture_of(decoded)
             if picture.size != self._size:
                 raise SourceError(
-                    f"frame {seq + 1} of {self._path.name} is {picture.size} and the first was {self._size}: "
-                    "convert the video to one size"
+                    f"Frame {seq + 1} of {self._path.name} is {picture.size} and the first was {self._size}: "
+                    "convert the video to one size."
                 )
             seq += 1
             yield Frame(seq, pts_s, picture, decode_ms=1000 * (time.perf_counter() - start))
             start = time.perf_counter()
         if seq == 0:
-            raise SourceError(f"no frame of {self._path.name} can be decoded: it is damaged, convert or replace it")
+            raise SourceError(f"No frame of {self._path.name} can be decoded: it is damaged, convert or replace it.")
 
     def close(self) -> None:
         """Close the file; pictures already given out stay valid."""
@@ -93,12 +93,12 @@ class VideoFile:
             container = av.open(str(self._path), mode="r")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise SourceError(
-                f"{self._path.name} cannot be read as a video: give an MP4, MKV, AVI or other file with video in it"
+                f"{self._path.name} cannot be read as a video: give an MP4, MKV, AVI or other file with video in it."
             ) from error
         if not container.streams.video:
             container.close()
             raise SourceError(
-                f"{self._path.name} has no video stream, or is cut off: give a whole file with video in it"
+                f"{self._path.name} has no video stream, or is cut off: give a whole file with video in it."
             )
         container.streams.video[0].thread_type = "AUTO"
         return container

@@ -29,13 +29,13 @@ class ImageFolder:
         try:
             names = sorted(entry.name for entry in self._folder.iterdir() if entry.suffix.lower() in _SUFFIXES)
         except OSError as error:
-            raise SourceError(f"the folder {path} cannot be listed: allow reading it") from error
+            raise SourceError(f"The folder {path} cannot be listed: allow reading it.") from error
         self._names = names
         if not self._names:
-            raise SourceError(f"there are no images in {self._folder}: put JPEG, PNG or WebP files there")
+            raise SourceError(f"There are no images in {self._folder}: put JPEG, PNG or WebP files there.")
         self._fps = _frame_rate(path / "seqinfo.ini") or fps
         if self._fps is not None and self._fps <= 0:
-            raise SourceError(f"{self._fps:g} frames a second has no meaning: give a number above 0")
+            raise SourceError(f"{self._fps:g} frames a second has no meaning: give a number above 0.")
         self._size = self._first_size()
         self.n_corrupt = 0
 
@@ -63,7 +63,7 @@ class ImageFolder:
             except FrameSizeChanged as error:
                 raise SourceError(
                     f"{name} has another size than the first image, which is {self._size}: "
-                    "give a folder with images of one size"
+                    "give a folder with images of one size."
                 ) from error
             except FrameError:
                 self.n_corrupt += 1
@@ -89,13 +89,13 @@ class ImageFolder:
                 return image.read_header(self._read(name)).size
             except FrameError:
                 continue
-        raise SourceError(f"no file in {self._folder} is a readable image: give JPEG, PNG or WebP files")
+        raise SourceError(f"No file in {self._folder} is a readable image: give JPEG, PNG or WebP files.")
 
     def _read(self, name: str) -> bytes:
         try:
             return (self._folder / name).read_bytes()
         except OSError as error:
-            raise SourceError(f"{self._folder / name} cannot be read: allow reading it, or remove it") from error
+            raise SourceError(f"{self._folder / name} cannot be read: allow reading it, or remove it.") from error
 
 
 def _frame_rate(path: Path) -> float | None:
@@ -107,5 +107,5 @@ def _frame_rate(path: Path) -> float | None:
         parser.read(path, encoding="utf-8")
         rate = parser.getfloat("Sequence", "frameRate", fallback=None)
     except (configparser.Error, ValueError, OSError) as error:
-        raise SourceError(f"{path} cannot be read: write [Sequence] and frameRate=25, or remove it") from error
+        raise SourceError(f"{path} cannot be read: write [Sequence] and frameRate=25, or remove it.") from error
     return rate

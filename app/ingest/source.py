@@ -73,7 +73,7 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
         raise SourceError(_advice_on_address(scheme.lower()))
     path = Path(text).expanduser()
     if not text or not path.exists():
-        raise SourceError(f"there is no file or folder {text!r}: give a video, a folder of images, or synthetic")
+        raise SourceError(f"There is no file or folder {text!r}: give a video, a folder of images, or synthetic.")
     return ImageFolder(path, fps=fps) if path.is_dir() else VideoFile(path)
 
 

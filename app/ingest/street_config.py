@@ -53,15 +53,17 @@ class StreetConfig:
     def __post_init__(self) -> None:
         if not all(SMALLEST_SIDE_PX <= side <= LARGEST_SIDE_PX for side in self.size):
             raise SourceError(
-                f"a synthetic street of {self.size} pixels is not possible: "
-                f"give a width and height from {SMALLEST_SIDE_PX} to {LARGEST_SIDE_PX}"
+                f"A synthetic street of {self.size} pixels is not possible: "
+                f"give a width and height from {SMALLEST_SIDE_PX} to {LARGEST_SIDE_PX}."
             )
         for name, low, high in _RANGES:
             value = float(getattr(self, name))
             if not low <= value <= high:
-                raise SourceError(f"{name}={value:g} has no meaning for the synthetic street: give {low:g} to {high:g}")
+                raise SourceError(
+                    f"{name}={value:g} has no meaning for the synthetic street: give {low:g} to {high:g}."
+                )
         if self.n_frames is not None and self.n_frames < 1:
-            raise SourceError(f"a street of {self.n_frames} frames has nothing to show: give at least 1")
+            raise SourceError(f"A street of {self.n_frames} frames has nothing to show: give at least 1.")
 
 
 _RANGES = (
@@ -113,7 +115,7 @@ def parse_street(text: str, *, fps: float | None = None) -> StreetConfig:
     for option in filter(None, options.split("&")):
         name, _, value = option.partition("=")
         if name not in _OPTIONS:
-            raise SourceError(f"the synthetic street has no option {name!r}: use {', '.join(sorted(_OPTIONS))}")
+            raise SourceError(f"The synthetic street has no option {name!r}: use {', '.join(sorted(_OPTIONS))}.")
         config = _OPTIONS[name](config, value)
     return config
 
@@ -121,13 +123,13 @@ def parse_street(text: str, *, fps: float | None = None) -> StreetConfig:
 def _parse_size(text: str) -> Size:
     width, cross, height = text.partition("x")
     if not cross:
-        raise SourceError(f"{text!r} is not a size: write WIDTHxHEIGHT, for example 1280x720")
+        raise SourceError(f"{text!r} is not a size: write WIDTHxHEIGHT, for example 1280x720.")
     return Size(_whole("width", width), _whole("height", height))
 
 
 def _switch(name: str, text: str) -> bool:
     if text not in {"0", "1"}:
-        raise SourceError(f"{name}={text!r} is neither on nor off: write {name}=1 or {name}=0")
+        raise SourceError(f"{name}={text!r} is neither on nor off: write {name}=1 or {name}=0.")
     return text == "1"
 
 
@@ -135,11 +137,11 @@ def _whole(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise SourceError(f"{name}={text!r} is not a whole number: write for example {_EXAMPLE}") from None
+        raise SourceError(f"{name}={text!r} is not a whole number: write for example {_EXAMPLE}.") from None
 
 
 def _decimal(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise SourceError(f"{name}={text!r} is not a number: write for example {_EXAMPLE}") from None
+        raise SourceError(f"{name}={text!r} is not a number: write for example {_EXAMPLE}.") from None

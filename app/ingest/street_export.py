@@ -29,7 +29,7 @@ def write_video(street: Street, path: Path, n_frames: int, *, crf: int = 23) -> 
     """
     width, height = street.config.size
     if width % 2 or height % 2:
-        raise SourceError(f"H.264 needs an even width and height, not {street.config.size}: choose another size")
+        raise SourceError(f"H.264 needs an even width and height, not {street.config.size}: choose another size.")
     rate = Fraction(street.config.fps).limit_denominator(1001)
     try:
         with av.open(str(path), "w") as container:
@@ -40,7 +40,7 @@ def write_video(street: Street, path: Path, n_frames: int, *, crf: int = 23) -> 
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"the video {path} cannot be written: check the folder and the suffix") from error
+        raise SourceError(f"The video {path} cannot be written: check the folder and the suffix.") from error
 
 
 def write_motchallenge(street: Street, folder: Path, n_frames: int, *, quality: int = 92) -> None:
@@ -76,7 +76,7 @@ def write_motchallenge(street: Street, folder: Path, n_frames: int, *, quality: 
             encoding="utf-8",
         )
     except OSError as error:
-        raise SourceError(f"the sequence {folder} cannot be written: choose a folder that can") from error
+        raise SourceError(f"The sequence {folder} cannot be written: choose a folder that can.") from error
 
 
 def _truth_lines(street: Street, index: int) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
+
 from app.api.services import Services
 from app.config import Settings, load_settings
 from app.main import Server, create_app
-from fastapi import FastAPI
-
 from tests.sessions.fakes import WAIT_S, Bench, ScriptedPipeline, jpeg
 
 IMAGE = {"Content-Type": "image/jpeg"}

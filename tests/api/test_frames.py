@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from app.core.errors import DetectorFailed
 
+from app.core.errors import DetectorFailed
 from tests.api.conftest import IMAGE, Api, api_for
 from tests.sessions.fakes import START_UNIX_S, WAIT_S, Bench, jpeg
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 import schemathesis
-from app.flexpatch.config import PipelineConfig
-from app.sessions.filters import FilterSpec
-from app.sessions.manager import SessionRegistry
-from app.sessions.model import SessionSpec
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
+from app.flexpatch.config import PipelineConfig
+from app.sessions.filters import FilterSpec
+from app.sessions.manager import SessionRegistry
+from app.sessions.model import SessionSpec
 from tests.api.conftest import make_app, server_for
 from tests.sessions.fakes import WAIT_S, Bench, jpeg
 

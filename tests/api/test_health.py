@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from app.api import health
-from app.api.schemas import SESSION_ID
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.api import health
+from app.api.schemas import SESSION_ID
 from tests.api.conftest import Api, api_for
 from tests.sessions.fakes import Bench
 

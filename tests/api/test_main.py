@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import simplejpeg
 from anyio.from_thread import start_blocking_portal
+from numpy.typing import NDArray
+
 from app.core.clock import SystemClock
 from app.core.errors import ModelNotFound
 from app.core.types import CanvasBoxes, CanvasDetections, CaptureTime, Frame, TrackedObject
@@ -16,8 +18,6 @@ from app.flexpatch.failure import hand_set_model
 from app.flexpatch.pipeline import Pipeline
 from app.main import create_app
 from app.vision.cpu import CpuVision
-from numpy.typing import NDArray
-
 from tests.api.conftest import Api, settings
 from tests.sessions.fakes import START_UNIX_S, Bench, BlindDetector, decode_small
 

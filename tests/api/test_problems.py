@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
+from starlette.exceptions import HTTPException
+
 from app.api import problems
 from app.core import errors
 from app.core.wire import error_code
-from starlette.exceptions import HTTPException
-
 from tests.api.conftest import Api
 
 OURS = [

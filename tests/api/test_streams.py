@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 import simplejpeg
-from app.core.errors import DetectorFailed
-from app.sessions.manager import SessionRegistry
 from fastapi import FastAPI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from app.core.errors import DetectorFailed
+from app.sessions.manager import SessionRegistry
 from tests.api.conftest import IMAGE, make_app, server_for
 from tests.sessions.fakes import WAIT_S, Bench, ScriptedPipeline, jpeg, session_threads
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from app.core.errors import ModelError
 from app.core.types import Size
 from app.detect.onnx import OnnxDetector
-from numpy.typing import NDArray
-
 from tests.detect.graphs import square_finder
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from app.core.types import Size
 from numpy.typing import NDArray
+
+from app.core.types import Size
 
 FloatArray = NDArray[np.float32]
 STRIDES = (8, 16, 32)

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from app.detect.class_names import COCO_80, from_metadata, read_literal, resolve
 from hypothesis import given
 from hypothesis import strategies as st
+
+from app.detect.class_names import COCO_80, from_metadata, read_literal, resolve
 
 
 def test_coco_has_80_classes_and_begins_with_person() -> None:

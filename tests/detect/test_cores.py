@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from app.detect.cores import available_cores
 
 MINE = len(os.sched_getaffinity(0))

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.core.types import Size
 from app.detect.decoders import (
     Decoder,
@@ -16,9 +19,6 @@ from app.detect.decoders import (
     softmax,
 )
 from app.detect.selection import Thresholds
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.detect import encoders
 from tests.detect.encoders import Encoder, Objects
 

@@ -1,11 +1,11 @@
 """Cells of feature maps."""
 
 import numpy as np
-from app.core.types import Size
-from app.detect.grid import locate, n_cells
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.types import Size
+from app.detect.grid import locate, n_cells
 from tests.detect.encoders import cells
 
 _sizes = st.builds(Size, st.integers(1, 300), st.integers(1, 300))

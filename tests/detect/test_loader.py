@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app.core.errors import ModelError, ModelNotFound, ModelUnreadable
-from app.core.types import Detector
-from app.detect.loader import DetectorStore, load_detector
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core.errors import ModelError, ModelNotFound, ModelUnreadable
+from app.core.types import Detector
+from app.detect.loader import DetectorStore, load_detector
 from tests.detect.graphs import constant_model, square_finder
 
 

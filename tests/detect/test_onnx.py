@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app.core.errors import DetectorFailed, SettingsError
-from app.core.types import CanvasDetections, Detector, Size
-from app.detect.onnx import OnnxDetector
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from app.core.errors import DetectorFailed, SettingsError
+from app.core.types import CanvasDetections, Detector, Size
+from app.detect.onnx import OnnxDetector
 from tests.detect import encoders
 from tests.detect.conftest import canvas_with
 from tests.detect.encoders import Objects

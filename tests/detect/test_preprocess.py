@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from app.detect.families import FAMILIES
-from app.detect.preprocess import InputBuffer, Preprocessing, from_mean_and_deviation
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from app.detect.families import FAMILIES
+from app.detect.preprocess import InputBuffer, Preprocessing, from_mean_and_deviation
 
 _IMAGENET = from_mean_and_deviation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), is_rgb=True)
 ALL = [*(family.preprocessing for family in FAMILIES.values()), _IMAGENET, Preprocessing(is_rgb=True)]

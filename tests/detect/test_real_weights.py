@@ -7,11 +7,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from app.core import boxes as box_geometry
 from app.core.types import CanvasDetections, Size
 from app.detect.class_names import COCO_80
 from app.detect.onnx import OnnxDetector
-from numpy.typing import NDArray
 
 Frames = dict[int, NDArray[np.uint8]]
 PERSON = 0

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
+
 from app.core.errors import ModelNotRecognised, SettingsError
 from app.core.types import InputSizes, Size
 from app.detect.class_names import COCO_80
 from app.detect.families import FAMILIES
 from app.detect.onnx import OnnxDetector
-from onnx import TensorProto
-
 from tests.detect import encoders
 from tests.detect.conftest import error_of
 from tests.detect.encoders import Encoder, Objects

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
 from app.core.boxes import iou
 from app.core.errors import SettingsError
 from app.core.types import Size
 from app.detect.selection import Thresholds, by_class, by_listed_class, by_objectness, settle, sigmoid
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 _unit = st.floats(0, 1, width=32)
 _table = arrays.arrays(np.float32, st.tuples(st.integers(0, 40), st.integers(1, 6)), elements=_unit)

@@ -184,5 +184,5 @@ def test_a_video_without_one_good_frame_is_refused(encode_video: EncodeVideo, tm
         wipe(data, span)
     path = tmp_path / "ruin.avi"
     path.write_bytes(data)
-    with VideoFile(path) as video, pytest.raises(SourceError, match=r"no frame of ruin\.avi can be decoded"):
+    with VideoFile(path) as video, pytest.raises(SourceError, match=r"No frame of ruin\.avi can be decoded"):
         list(video)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
 from app.core.boxes import empty_boxes
 from app.core.clock import ManualClock
 from app.core.errors import FrameSizeChanged
@@ -30,8 +33,6 @@ from app.sessions.filters import FilterSpec
 from app.sessions.manager import RegistryLimits, SessionRegistry
 from app.sessions.model import SessionSpec, SessionTools
 from app.telemetry.metrics import Metrics
-from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 
 WAIT_S = 5.0
 """Longer than anything here takes; only a failing test waits so long."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+
 from app.core.errors import ModelNotFound, SessionNeedsDetector
 from app.core.types import Detector
 from app.sessions.detectors import DetectorCatalogue
-
 from tests.sessions.fakes import BlindDetector
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from app.core.errors import SettingsError
-from app.sessions.filters import Filters, FilterSpec, Polygon, Zone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.errors import SettingsError
+from app.sessions.filters import Filters, FilterSpec, Polygon, Zone
 from tests.sessions.fakes import tracked
 
 CLASSES = ("person", "car")

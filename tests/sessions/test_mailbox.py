@@ -3,9 +3,9 @@
 import threading
 
 import pytest
+
 from app.core.errors import QueueFull, SessionEnded
 from app.sessions.mailbox import Mailbox
-
 from tests.sessions.fakes import WAIT_S
 
 

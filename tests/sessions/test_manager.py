@@ -6,13 +6,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+
 from app.core.errors import SessionEnded, SessionExists, SessionLimitReached, SessionNeedsDetector, SessionNotFound
 from app.core.types import Detector
 from app.sessions.detectors import DetectorCatalogue
 from app.sessions.manager import RegistryLimits, SessionRegistry
 from app.sessions.result_log import ResultRecord
 from app.sessions.state import SessionState
-
 from tests.sessions.fakes import WAIT_S, Bench, jpeg, named, session_threads, spec
 
 

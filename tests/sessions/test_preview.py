@@ -4,10 +4,10 @@ import gc
 
 import numpy as np
 import simplejpeg
+
 from app.core.types import BgrPicture, CandidateReport
 from app.sessions.model import LatestFrame
 from app.sessions.preview import PreviewRenderer
-
 from tests.sessions.fakes import tracked
 
 

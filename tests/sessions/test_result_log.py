@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+
 from app.core.errors import ResultNotFound, SessionEnded
 from app.sessions.result_log import Gap, LogEvent, ResultLog, ResultRecord
 from app.sessions.state import SessionState, Status
-
 from tests.sessions.fakes import WAIT_S
 
 

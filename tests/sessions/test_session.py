@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import pytest
+
 from app.core.errors import (
     DetectorFailed,
     FrameCorrupt,
@@ -24,7 +25,6 @@ from app.sessions.filters import FilterSpec, Zone
 from app.sessions.model import SessionSpec
 from app.sessions.session import Session
 from app.sessions.state import SessionState
-
 from tests.sessions.fakes import START_UNIX_S, WAIT_S, Bench, jpeg, session_threads, spec, tracked
 
 ALL: tuple[tuple[float, float], ...] = ((0, 0), (64, 0), (64, 48), (0, 48))

@@ -1,6 +1,7 @@
 """States of a session."""
 
 import pytest
+
 from app.sessions.state import TRANSITIONS, IllegalTransition, SessionState, StateMachine, Status
 
 

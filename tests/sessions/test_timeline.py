@@ -3,11 +3,12 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.core.errors import FrameOutOfOrder
 from app.core.types import CaptureTime
 from app.sessions.timeline import Timeline
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def captured(unix_s: float) -> CaptureTime:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+
 from app.core.clock import ManualClock
 from app.telemetry.logs import LogFormat, RepeatFilter, bind_log_context, redact, setup_logging
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from app.telemetry.metrics import SECONDS, FrameSample, Metrics
 from prometheus_client import CollectorRegistry, generate_latest
+
+from app.telemetry.metrics import SECONDS, FrameSample, Metrics
 
 SAMPLE = FrameSample(
     session="a",
