@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from app.core.boxes import coverage, iou, pad, sizes
+from app.core.boxes import area, coverage
 from app.core.types import FrameBoxes
 from app.flexpatch.canvas import FrameDetections
 
@@ -22,7 +22,7 @@ MIN_SIMILARITY_WEAK = 0.45
 OTHER_CLASS = 0.6
 """Factor on the similarity of a detection of another class than the track's."""
 BUFFER = 0.1
-"""Boxes are grown by this share of their size on each side before they are compared..."""
+"""Both boxes are grown by this share of their size on each side before they are compared..."""
 BUFFER_BY_FAILURE = 0.4
 """...and by this much more as the track's failure probability goes to 1."""
 CUT_INSIDE = 0.7
@@ -81,9 +81,19 @@ def _similarity(
     failure: NDArray[np.float32],
     detections: FrameDetections,
 ) -> NDArray[np.float32]:
-    """Buffered IoU (N, M), less where the classes differ."""
-    grow = BUFFER + BUFFER_BY_FAILURE * failure[:, None]
-    buffered = iou(pad(boxes, sizes(boxes) * grow), pad(detections.boxes, sizes(detections.boxes) * BUFFER))
+    """IoU (N, M) of boxes grown by the same share of their own sizes, less where the classes differ."""
+    grow = (BUFFER + BUFFER_BY_FAILURE * failure)[:, None]
+    low, high = [], []
+    for axis in (0, 1):
+        for box, place in ((boxes, (slice(None), None)), (detections.boxes, (None, slice(None)))):
+            start, end = box[:, axis][place], box[:, axis + 2][place]
+            low.append(start - grow * (end - start))
+            high.append(end + grow * (end - start))
+    width = np.minimum(high[0], high[1]) - np.maximum(low[0], low[1])
+    height = np.minimum(high[2], high[3]) - np.maximum(low[2], low[3])
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
+    union = (area(boxes)[:, None] + area(detections.boxes)) * (1 + 2 * grow) ** 2 - overlap
+    buffered = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
     same_class = class_ids[:, None] == detections.class_ids[None, :]
     return np.where(same_class, buffered, buffered * np.float32(OTHER_CLASS))
 

@@ -6,7 +6,7 @@ BASE_PRICE = 1.0
 """Objects mended or found that a megapixel must promise when spending is level with the budget."""
 FLOOR_PRICE = 0.4
 """The price never falls below this: a scene where nothing happens is hardly looked at, whatever was saved."""
-MAX_SAVED_CANVASES = 2.0
+MAX_SAVED_CANVASES = 1.0
 """Savings beyond so many of the largest canvases are forgotten."""
 
 
@@ -18,6 +18,11 @@ class Budget:
         self._unit = float(largest_canvas_pixels)
         # The first frame's whole look is a gift, not a debt that would leave the next ones without any.
         self._debt = -self._unit
+
+    def retarget(self, pixels_per_frame: float, largest_canvas_pixels: int) -> None:
+        """Go on with another allowance or canvas; what was spent or saved stays."""
+        self._pixels_per_frame = pixels_per_frame
+        self._unit = float(largest_canvas_pixels)
 
     def accrue(self) -> None:
         """One more frame: its allowance is added."""

@@ -1,5 +1,6 @@
 """The canvas: which sizes there are, what lies where on it, and the way back to the frame."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from app.core.boxes import area, contains, coverage
 from app.core.errors import SettingsError
 from app.core.types import CanvasBoxes, CanvasDetections, FrameBoxes, InputSizes, PatchCopy, Size
 
-LADDER_WIDTHS = (320, 416, 640, 960, 1280, 1920, 2560, 3840)
+LADDER_PX = (320, 416, 640, 960, 1280, 1920, 2560, 3840)
+"""Longer sides of the canvases for the whole frame."""
 PATCH_SIDES = (128, 192, 256)
 """Sides of square canvases too small for the whole frame, for one or a few patches."""
 EDGE_PX = 2.0
@@ -39,10 +41,11 @@ def canvas_ladder(frame: Size, sizes: InputSizes, max_canvas: Size | None) -> tu
                 f"The canvas {top} does not fit the detector: both sides must be multiples of {sizes.stride}."
             )
     else:
-        top = _shaped(frame, min(1280, max(640, frame.width // 2)), sizes.stride)
-    below = [_shaped(frame, width, sizes.stride) for width in LADDER_WIDTHS]
-    rungs = [size for size in below if size.pixels < 0.8 * top.pixels and size.width <= top.width]
-    return (*(size for size in rungs if size.height <= top.height), top)
+        longer = max(frame)
+        top = _shaped(frame, min(1280.0, max(640.0, longer / 2), 2.0 * longer), sizes.stride)
+    below = [_shaped(frame, side, sizes.stride) for side in LADDER_PX]
+    rungs = [size for size in below if size.pixels < 0.8 * top.pixels]
+    return (*(size for size in rungs if size.width <= top.width and size.height <= top.height), top)
 
 
 def patch_ladder(ladder: tuple[Size, ...], sizes: InputSizes) -> tuple[Size, ...]:
@@ -52,10 +55,11 @@ def patch_ladder(ladder: tuple[Size, ...], sizes: InputSizes) -> tuple[Size, ...
     return (*smaller, *ladder)
 
 
-def _shaped(frame: Size, width: int, stride: int) -> Size:
-    """A canvas about `width` wide in the frame's shape, both sides rounded up to the stride."""
-    height = width * frame.height / frame.width
-    return Size(-(-width // stride) * stride, max(stride, int(-(-height // stride)) * stride))
+def _shaped(frame: Size, longer_px: float, stride: int) -> Size:
+    """A canvas in the frame's shape whose longer side is about `longer_px`, both sides rounded up to the stride."""
+    scale = longer_px / max(frame)
+    width, height = (max(1, math.ceil(side * scale / stride - 1e-6)) * stride for side in frame)
+    return Size(width, height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ def map_back(layout: CanvasLayout, detections: CanvasDetections, frame: Size) ->
     """
     centre = (detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2
     points = np.concatenate([centre, centre], axis=1)
-    is_inside = contains(layout.target, points).T
+    is_box = np.isfinite(detections.boxes).all(axis=1) & (area(detections.boxes) > 0)
+    is_inside = contains(layout.target, points).T & is_box[:, None]
     share = np.where(is_inside, coverage(detections.boxes, layout.target), -1)
     patch = share.argmax(axis=1) if share.size else np.zeros(len(detections), np.intp)
     kept = np.flatnonzero(is_inside.any(axis=1))

@@ -90,6 +90,8 @@ class Discovery:
     def ignore(self, is_ignored: NDArray[np.bool_]) -> None:
         """Never look for objects in these cells (rows, columns)."""
         self._is_ignored = is_ignored
+        self._weight[is_ignored] = 0
+        self._motion[is_ignored] = 0
 
     @property
     def cell_centres(self) -> NDArray[np.float32]:
@@ -125,8 +127,7 @@ class Discovery:
         self._birthplaces *= np.float32(fade)
         self._motion_waited_s += np.float32(dt_s)
         self._promised, self._kept = self._promised * fade, self._kept * fade
-        if not camera.is_still:
-            self._follow(camera)
+        self._follow(camera)
 
     def wants_motion(self, pts_s: float) -> bool:
         """At high frame rates every other motion map tells as much; is one due?"""
@@ -249,9 +250,12 @@ class Discovery:
         return np.asarray((in_y.T.astype(np.float32) @ in_x.astype(np.float32)) > 0)
 
     def _follow(self, camera: CameraMotion) -> None:
-        """Shift the maps with the picture, in whole cells; what comes into view was never seen."""
-        centre = np.array([[self._frame.width / 2, self._frame.height / 2]], np.float32)
-        self._drift += camera.shift_at(centre)[0] / self._cell_px
+        """Shift the maps with the picture, in whole cells; what comes into view was never seen.
+
+        A pan too slow to count as motion between two frames adds up all the same.
+        """
+        centre = np.array([self._frame.width / 2, self._frame.height / 2])
+        self._drift += (camera.affine[:, :2] @ centre + camera.affine[:, 2] - centre) / self._cell_px
         columns, rows = (int(step) for step in np.trunc(self._drift))
         if columns or rows:
             self._drift -= (columns, rows)

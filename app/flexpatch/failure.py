@@ -156,7 +156,7 @@ def load_failure_model(path: Path) -> FailureModel:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelNotFound(f"There is no failure model at {path}.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnreadable(f"{path} is not a failure model in JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelUnreadable(f'{path} is not a failure model: "format" must be "{FORMAT}".')
@@ -164,7 +164,7 @@ def load_failure_model(path: Path) -> FailureModel:
         raise ModelUnreadable(
             f"{path} has version {content.get('version')!r}; this service reads version {VERSION}. Train it again."
         )
-    if tuple(content.get("features", ())) != FEATURES:
+    if content.get("features") != list(FEATURES):
         raise ModelUnreadable(
             f"{path} was trained on the features {content.get('features')}; this service computes {list(FEATURES)}."
         )
@@ -174,7 +174,7 @@ def load_failure_model(path: Path) -> FailureModel:
         raise ModelUnreadable(f"{path} has kind {content.get('kind')!r}; known are {', '.join(readers)}.")
     try:
         return reader(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelUnreadable(f"{path} makes no {content['kind']} model: {error}.") from error
 
 
@@ -184,7 +184,7 @@ def _logistic(content: dict[str, Any]) -> FailureModel:
         intercept=float(content["intercept"]),
         is_log=np.isin(FEATURES, content["log"]),
     )
-    if model.weights.shape != (len(FEATURES),) or not np.isfinite(model.weights).all():
+    if model.weights.shape != (len(FEATURES),) or not np.isfinite([*model.weights, model.intercept]).all():
         raise ValueError(f"weights must be {len(FEATURES)} finite numbers")
     return model
 
@@ -204,6 +204,8 @@ def _trees(content: dict[str, Any]) -> FailureModel:
     inner = model.feature >= 0
     if (model.feature >= len(FEATURES)).any():
         raise ValueError(f"a node asks for a feature above {len(FEATURES) - 1}")
+    if not np.isfinite(model.threshold[inner]).all():
+        raise ValueError("a threshold must be a finite number")
     own = np.broadcast_to(np.arange(shape[1]), shape)
     for child in (model.left, model.right):
         if ((child <= own) | (child >= shape[1]))[inner].any():

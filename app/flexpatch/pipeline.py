@@ -27,7 +27,7 @@ from app.flexpatch.discovery import Discovery
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.flow import STILL, CameraMotion
 from app.flexpatch.scheduler import Plan, Scene, plan_look
-from app.flexpatch.tracker import Prediction, Tracker
+from app.flexpatch.tracker import Prediction, Tracker, is_wanted
 
 N_EXPLANATIONS = 300
 CUT_DIFFERENCE = 0.5
@@ -112,16 +112,18 @@ class Pipeline:
             ladder = self._ladder(self._stream.size, config)
             self._stream.ladder = ladder
             self._stream.patch_ladder = patch_ladder(ladder, self._detector.input_sizes)
-            self._stream.budget = Budget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
+            self._stream.budget.retarget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
         self._config = config
 
     def focus(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
         """Spend pixels only on some classes (None: all) and outside ignored regions (None: none).
 
-        An object is in an ignored region if the middle of its lower edge is.
+        An object is in an ignored region if the middle of its lower edge is. Tracks of other classes or in ignored
+        regions are dropped.
         """
         self._class_ids = class_ids
         self._is_ignored = is_ignored
+        self._tracker.restrict(class_ids, is_ignored)
         if self._stream is not None:
             self._apply_ignored(self._stream.discovery)
 
@@ -178,7 +180,7 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------ before a look
 
     def _admit(self, frame: Frame) -> _Stream:
-        if frame.seq <= self._seq or frame.pts_s <= self._pts_s:
+        if frame.seq <= self._seq or not self._pts_s < frame.pts_s < np.inf:
             raise FrameOutOfOrder(
                 f"Frame {frame.seq} at {frame.pts_s:.3f} s comes after frame {self._seq} at {self._pts_s:.3f} s; "
                 "both numbers must grow."
@@ -271,12 +273,7 @@ class Pipeline:
 
     def _wanted(self, found: FrameDetections) -> FrameDetections:
         """Detections of the classes and regions that the stream is about."""
-        if self._class_ids is not None:
-            found = found[np.isin(found.class_ids, list(self._class_ids))]
-        if self._is_ignored is not None and len(found):
-            feet = np.stack([(found.boxes[:, 0] + found.boxes[:, 2]) / 2, found.boxes[:, 3]], axis=1)
-            found = found[~self._is_ignored(feet)]
-        return found
+        return found[is_wanted(found.boxes, found.class_ids, self._class_ids, self._is_ignored)]
 
     # ------------------------------------------------------------------------------------------------- output
 

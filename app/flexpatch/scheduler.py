@@ -206,9 +206,11 @@ def _windows(scene: Scene, price_per_pixel: float) -> list[Candidate]:
             continue
         if most < MIN_WORTH * price_per_pixel * pixels:
             continue  # the whole frame holds less than one window would have to
-        for window in scene.discovery.windows(size, scale, WINDOWS_EACH):
+        top = scene.ladder[-1]
+        fitting = min(scale, top.width / size.width, top.height / size.height)
+        for window in scene.discovery.windows(size, fitting, WINDOWS_EACH):
             x1, y1, x2, y2 = (int(value) for value in window.box)
-            target = _target_size(x2 - x1, y2 - y1, scale, scene.ladder[-1])
+            target = _target_size(x2 - x1, y2 - y1, fitting, top)
             kind: PatchKind = "motion" if window.is_motion else "tile"
             found.append(Candidate(kind, (x1, y1, x2, y2), target, window.value))
     return found

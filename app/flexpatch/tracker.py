@@ -10,7 +10,7 @@ from app.core.boxes import area, centres, clip, contains, iou, sizes
 from app.core.types import FrameBoxes, PreparedFrame, Size, Vision
 from app.flexpatch.association import associate
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
-from app.flexpatch.config import PipelineConfig
+from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.detectability import SEEN, clarity, detectability
 from app.flexpatch.failure import FailureModel, correlation, failure_features
 from app.flexpatch.flow import BoxMotion, CameraMotion, box_motion, camera_motion
@@ -87,6 +87,11 @@ class Tracker:
         """Drop every track, as at a scene cut. Ids go on from where they were."""
         self.tracks = no_tracks(self._n_classes)
         self._background = np.zeros((0, 2), np.float32)
+
+    def restrict(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
+        """Drop the tracks of other classes (None: none) and those that stand in ignored regions."""
+        if len(self.tracks):
+            self.tracks.keep(is_wanted(self.tracks.boxes, self.tracks.class_ids, class_ids, is_ignored))
 
     # --------------------------------------------------------------------------------------------- propagate
 
@@ -255,12 +260,12 @@ class Tracker:
         tracks.missed_height_px[rows] = 0
         growth = np.where(found.is_cut, np.minimum(tracks.patch_growth[rows] * 1.6, MAX_GROWTH), 1)
         tracks.patch_growth[rows] = growth
+        tracks.detected_pts_s[rows] = pts_s
         whole = ~found.is_cut
         rows, boxes, seen = rows[whole], found.boxes[whole], seen[whole]
         settled = tracks.failure[rows] < BLEND_BELOW_FAILURE
         share = np.where(settled, MIN_CORRECTION + (1 - MIN_CORRECTION) * seen, 1)[:, None].astype(np.float32)
         tracks.boxes[rows] += share * (boxes - tracks.boxes[rows])
-        tracks.detected_pts_s[rows] = pts_s
         tracks.failure[rows] = 0
         tracks.ncc[rows] = 1
         tracks.templates[rows] = self._vision.templates(frame, FrameBoxes(tracks.boxes[rows]))
@@ -317,6 +322,21 @@ class Tracker:
             ranked = np.argsort(np.where(kept, -tracks.evidence, np.inf), kind="stable")
             kept[ranked[config.max_tracks :]] = False
         tracks.keep(kept)
+
+
+def is_wanted(
+    boxes: FrameBoxes,
+    own_class_ids: NDArray[np.integer],
+    class_ids: frozenset[int] | None,
+    is_ignored: PointPredicate | None,
+) -> NDArray[np.bool_]:
+    """(N,) boxes of wanted classes (None: all) whose foot, the middle of the lower edge, is in no ignored region."""
+    wanted = np.ones(len(boxes), bool)
+    if class_ids is not None:
+        wanted &= np.isin(own_class_ids, list(class_ids))
+    if is_ignored is not None and len(boxes):
+        wanted &= ~is_ignored(np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]], axis=1))
+    return wanted
 
 
 def examined_height(layout: CanvasLayout, boxes: FrameBoxes, frame: Size) -> NDArray[np.float32]:

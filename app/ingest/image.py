@@ -107,7 +107,7 @@ def _jpeg_header(data: bytes) -> ImageHeader:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
-        raise _corrupt("Jpeg.", str(error)) from error
+        raise _corrupt("jpeg", str(error)) from error
     return ImageHeader("jpeg", Size(width, height), is_in_inks=colours in _INKS)
 
 
@@ -115,7 +115,7 @@ def _decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "BGR", fastdct=True, fastupsample=True)
     except ValueError as error:
-        raise _corrupt("Jpeg.", str(error)) from error
+        raise _corrupt("jpeg", str(error)) from error
     return pixels
 
 
@@ -131,7 +131,7 @@ def _decode_other(data: bytes, form: ImageFormat) -> NDArray[np.uint8]:
 
 def _png_header(data: bytes) -> ImageHeader:
     if len(data) < 33 or data[12:16] != b"IHDR":
-        raise _corrupt("Png.", "its header is incomplete")
+        raise _corrupt("png", "its header is incomplete")
     return ImageHeader("png", Size(*struct.unpack_from(">II", data, 16)))
 
 
@@ -143,20 +143,20 @@ def _check_png(data: bytes) -> None:
         length = int.from_bytes(view[at : at + 4], "big")
         end = at + 12 + length
         if end > len(data):
-            raise _corrupt("Png.", f"a part of {length} bytes reaches past the end")
+            raise _corrupt("png", f"a part of {length} bytes reaches past the end")
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise _corrupt("Png.", "a checksum is wrong")
+            raise _corrupt("png", "a checksum is wrong")
         if data[at + 4 : at + 8] == b"IEND":
             return
         at = end
-    raise _corrupt("Png.", "its end mark is missing")
+    raise _corrupt("png", "its end mark is missing")
 
 
 def _webp_header(data: bytes) -> ImageHeader:
     """Size from the first chunk, as RFC 9649 lays it out."""
     kind = data[12:16]
     if len(data) < 30:
-        raise _corrupt("Webp.", "its header is incomplete")
+        raise _corrupt("webp", "its header is incomplete")
     if kind == b"VP8X":
         size = Size(*(1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27)))
     elif kind == b"VP8L":
@@ -165,11 +165,11 @@ def _webp_header(data: bytes) -> ImageHeader:
     elif kind == b"VP8 ":
         size = Size(*(side & 0x3FFF for side in struct.unpack_from("<HH", data, 26)))
     else:
-        raise _corrupt("Webp.", f"its first part is {kind!r}")
+        raise _corrupt("webp", f"its first part is {kind!r}")
     return ImageHeader("webp", size)
 
 
 def _check_webp(data: bytes) -> None:
     expected = 8 + int.from_bytes(data[4:8], "little")
     if len(data) < expected:
-        raise _corrupt("Webp.", f"{len(data)} of {expected} bytes")
+        raise _corrupt("webp", f"{len(data)} of {expected} bytes")

@@ -30,6 +30,8 @@ WINDOW_PX = 13
 PYRAMID_LEVELS = 3
 SEARCH = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03)
 TEMPLATE_SIDE = 16
+CORNER_BLOCK_PX = 7
+"""Wide enough for a corner to be felt at the samples beside it."""
 SAMPLES_PER_CELL = 6
 MIN_CORNER_EIGENVALUE = 1e-5
 """Below this a corner has no texture to follow (luma in 0..1, per window pixel)."""
@@ -47,7 +49,7 @@ class CpuFrame:
     def __init__(self, picture: Picture, divisor: int) -> None:
         self.picture = picture
         self.size = picture.size
-        reduced = Size(max(1, self.size.width // divisor), max(1, self.size.height // divisor))
+        reduced = Size(-(-self.size.width // divisor), -(-self.size.height // divisor))
         self.scale = np.array([reduced.width / self.size.width, reduced.height / self.size.height], np.float32)
         self.half: Picture | None = None
         if isinstance(picture, YuvPicture):
@@ -170,12 +172,12 @@ class CpuVision:
         low = np.clip(np.floor(boxes[:, :2]).astype(int), 0, (width, height))
         high = np.clip(np.ceil(boxes[:, 2:]).astype(int), 0, (width, height))
         if np.prod(np.maximum(high - low, 0), axis=1).sum() > 0.5 * luma.size:
-            return cv2.cornerMinEigenVal(luma, 3)
+            return cv2.cornerMinEigenVal(luma, CORNER_BLOCK_PX)
         if self._eigenvalues.shape != luma.shape:
             self._eigenvalues = np.zeros(luma.shape, np.float32)
         for (x1, y1), (x2, y2) in zip(low.tolist(), high.tolist(), strict=True):
             if x2 > x1 and y2 > y1:
-                self._eigenvalues[y1:y2, x1:x2] = cv2.cornerMinEigenVal(luma[y1:y2, x1:x2], 3)
+                self._eigenvalues[y1:y2, x1:x2] = cv2.cornerMinEigenVal(luma[y1:y2, x1:x2], CORNER_BLOCK_PX)
         return self._eigenvalues
 
     def templates(self, frame: PreparedFrame, boxes: FrameBoxes) -> NDArray[np.float32]:
@@ -252,7 +254,7 @@ def _cut(frame: CpuFrame, copy: PatchCopy) -> NDArray[np.uint8]:
     picture = frame.at_most(scale)
     if picture is not frame.picture:
         x1, y1 = x1 // 2, y1 // 2
-        x2, y2 = max(x1 + 1, x2 // 2), max(y1 + 1, y2 // 2)
+        x2, y2 = -(-x2 // 2), -(-y2 // 2)
     if isinstance(picture, YuvPicture):
         return planes_to_bgr(picture, (x1, y1, x2, y2), target)
     return _resize(picture.pixels[y1:y2, x1:x2], target)
@@ -267,11 +269,11 @@ def _resize(pixels: NDArray[np.uint8], target: Size) -> NDArray[np.uint8]:
 def _halve(picture: Picture) -> Picture:
     if isinstance(picture, BgrPicture):
         width, height = picture.size
-        return BgrPicture(_reduce(picture.pixels, Size(max(1, width // 2), max(1, height // 2))))
+        return BgrPicture(_reduce(picture.pixels, Size(-(-width // 2), -(-height // 2))))
     width, height = picture.size
-    chroma_size = Size(max(1, picture.u.shape[1] // 2), max(1, picture.u.shape[0] // 2))
+    chroma_size = Size(-(-picture.u.shape[1] // 2), -(-picture.u.shape[0] // 2))
     return YuvPicture(
-        y=_reduce(picture.y, Size(max(1, width // 2), max(1, height // 2))),
+        y=_reduce(picture.y, Size(-(-width // 2), -(-height // 2))),
         u=_reduce(picture.u, chroma_size),
         v=_reduce(picture.v, chroma_size),
         is_full_range=picture.is_full_range,
