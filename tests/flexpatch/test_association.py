@@ -173,3 +173,18 @@ def test_without_tracks_all_whole_detections_are_new() -> None:
 def test_without_detections_nothing_is_matched() -> None:
     matches = match(frame_boxes(TRACK), in_frame(frame_boxes()))
     assert (len(matches.tracks), len(matches.detections), len(matches.new)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("failure", "is_found"), [(0.0, False), (1.0, True)])
+def test_a_failing_track_is_searched_for_farther_away(failure: float, is_found: bool) -> None:
+    beside = in_frame(frame_boxes((140, 100, 180, 200)), SURE)
+    tracks = frame_boxes((100, 100, 140, 200))
+    found = associate(tracks, np.zeros(1, np.intp), np.array([failure], np.float32), beside)
+    assert (len(found.tracks) == 1) is is_found
+
+
+@pytest.mark.parametrize("failure", [0.0, 0.5, 1.0])
+def test_a_weak_detection_right_on_a_track_confirms_it_however_doubtful(failure: float) -> None:
+    tracks = frame_boxes((100, 100, 140, 200))
+    found = associate(tracks, np.zeros(1, np.intp), np.array([failure], np.float32), in_frame(tracks, WEAK))
+    assert len(found.tracks) == 1

@@ -242,3 +242,22 @@ def test_copies_tell_source_and_target_in_whole_pixels() -> None:
     copies = PAIR.copies()
     assert [copy.source for copy in copies] == [(0, 0, 200, 200), (500, 100, 700, 300)]
     assert [copy.target for copy in copies] == [(0, 0, 200, 200), (204, 0, 404, 200)]
+
+
+@pytest.mark.parametrize(("frame", "top"), [(Size(50, 2000), Size(32, 1024)), (Size(16, 16), Size(32, 32))])
+def test_frames_of_odd_shape_get_no_canvas_far_beyond_their_own_pixels(frame: Size, top: Size) -> None:
+    assert canvas_ladder(frame, InputSizes(), None)[-1] == top
+
+
+def test_upright_frames_have_upright_canvases() -> None:
+    assert canvas_ladder(Size(1080, 1920), InputSizes(), None)[-1] == Size(544, 960)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(50, 50, 50, 90), (90, 90, 50, 50), (float("nan"), 1, 2, 3), (0, 0, float("inf"), 10)],
+    ids=["flat", "inverted", "nan", "endless"],
+)
+def test_what_is_no_box_is_dropped(box: tuple[float, float, float, float]) -> None:
+    layout = layout_of(CANVAS, ((0, 0, 640, 384), (0, 0, 640, 384)))
+    assert len(map_back(layout, on_canvas(box), CANVAS)) == 0

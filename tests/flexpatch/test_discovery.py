@@ -372,3 +372,13 @@ def test_motion_that_was_just_looked_at_can_wait() -> None:
     before = value(discovery)
     look(discovery, (448, 288, 768, 480), scale=1.0)
     assert value(discovery) < 0.6 * before
+
+
+def test_a_pan_too_slow_for_one_frame_adds_up() -> None:
+    slow = CameraMotion(np.array([[1.0, 0.0, 0.4], [0.0, 1.0, 0.0]]), 1.0, is_still=True)
+    discovery = Discovery(FRAME, CELL_PX)
+    discovery.record_look(one_patch((0, 0, FRAME.width, FRAME.height), 1.0))
+    seen_before = discovery.unseen_s[-1][0, 0]
+    for _ in range(3 * CELL_PX):
+        discovery.advance(0.001, slow)
+    assert discovery.unseen_s[-1][0, 0] > seen_before + 1.0

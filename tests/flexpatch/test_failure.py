@@ -320,3 +320,26 @@ def test_a_logistic_model_of_wrong_numbers_is_unreadable(tmp_path: Path, key: st
 def test_tables_that_make_no_trees_are_unreadable(tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(ModelUnreadable, match="trees model"):
         load_failure_model(written(tmp_path / "model.json", trees_content() | {key: value}))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        logistic_content() | {"features": 5},
+        logistic_content() | {"features": None},
+        logistic_content() | {"intercept": float("nan")},
+        trees_content() | {"threshold": [[float("nan"), 0, 0]]},
+        trees_content() | {"feature": [[99999999999, -1, -1]]},
+    ],
+    ids=["features a number", "no features", "intercept nan", "threshold nan", "feature beyond int32"],
+)
+def test_a_model_of_nonsense_is_unreadable(tmp_path: Path, content: Content) -> None:
+    with pytest.raises(ModelUnreadable):
+        load_failure_model(written(tmp_path / "model.json", content))
+
+
+def test_a_bottomless_file_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ModelUnreadable):
+        load_failure_model(path)

@@ -481,3 +481,41 @@ def test_objects_of_a_frame_do_not_repeat_one_another(street: list[FrameResult])
         overlap = iou(boxes, boxes)
         np.fill_diagonal(overlap, 0)
         assert overlap.max() < 0.7
+
+
+@pytest.mark.parametrize("size", [Size(1921, 1081), Size(1297, 720), Size(3001, 400), Size(1920, 1089)], ids=str)
+def test_an_object_is_followed_whatever_the_size_divides_by(size: Size) -> None:
+    world = World(size, (Actor((100, 100, 160, 250), (20, 0)),))
+    results = run(make_pipeline(), world.frames(8))
+    assert [n_covered(result, world.boxes(result.seq)) for result in results] == [1] * 8
+
+
+@pytest.mark.parametrize("pts_s", [float("nan"), float("inf")])
+def test_a_frame_at_no_time_is_refused(pts_s: float) -> None:
+    pipeline = make_pipeline()
+    with pytest.raises(FrameOutOfOrder):
+        pipeline.step(Frame(1, pts_s, BgrPicture(GREY)))
+    assert pipeline.step(Frame(1, 0.0, BgrPicture(GREY))).seq == 1
+
+
+def test_reconfiguring_every_frame_is_no_way_round_the_budget() -> None:
+    pipeline = make_pipeline(config=FRUGAL)
+    results = []
+    for frame in STREET.frames(60):
+        pipeline.reconfigure(FRUGAL)
+        results.append(pipeline.step(frame))
+    assert detector_pixels(results[20:]) == detector_pixels(run(make_pipeline(config=FRUGAL), STREET.frames(60))[20:])
+
+
+def test_classes_out_of_focus_are_gone_from_the_next_frame_on() -> None:
+    pipeline = make_pipeline()
+    run(pipeline, STREET.frames(5))
+    pipeline.focus(frozenset([1]), None)
+    assert labels_of(run(pipeline, STREET.frames(1, first=6))) == {"car"}
+
+
+def test_an_object_that_a_hit_confirms_has_no_detection_age() -> None:
+    results = run(make_pipeline(), STREET.frames(60))
+    ages = [item.detection_age_s for result in results for item in result.objects if item.origin == "detected"]
+    assert ages
+    assert max(ages) == 0.0

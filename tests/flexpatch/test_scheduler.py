@@ -15,6 +15,7 @@ from app.flexpatch.scheduler import Plan, Scene, plan_look
 from app.flexpatch.tracks import TrackTable
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import frame_boxes, one_patch, tracks_at
+from tests.flexpatch.world import Actor, World, make_pipeline, run
 
 CELL_PX = 16
 NATIVE = InputSizes()
@@ -294,3 +295,16 @@ def test_where_an_unknown_object_was_cut_a_larger_region_is_considered() -> None
     again = next(candidate for candidate in plan.candidates if candidate.kind == "new_object")
     assert again.box[0] < 600
     assert again.box[3] > 560
+
+
+@pytest.mark.parametrize("top", [Size(128, 128), Size(320, 64)], ids=str)
+def test_no_look_distorts_what_it_shows(top: Size) -> None:
+    world = World(Size(1280, 720), (Actor((100, 100, 160, 250), (60, 0)), Actor((700, 300, 800, 400), (-90, 0), 1)))
+    pipeline = make_pipeline(config=PipelineConfig(max_canvas=top, megapixels_per_frame=0.05))
+    for result in run(pipeline, world.frames(40)):
+        explanation = pipeline.explain(result.seq)
+        assert explanation is not None
+        for taken in (candidate for candidate in explanation.candidates if candidate.canvas_box):
+            x1, y1, x2, y2 = taken.canvas_box or (0, 0, 1, 1)
+            wide, high = (x2 - x1) / (taken.box[2] - taken.box[0]), (y2 - y1) / (taken.box[3] - taken.box[1])
+            assert abs(wide - high) * max(taken.box[2] - taken.box[0], taken.box[3] - taken.box[1]) <= 1.5

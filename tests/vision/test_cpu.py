@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -429,3 +431,19 @@ def test_a_frame_of_another_vision_is_refused() -> None:
 
     with pytest.raises(TypeError, match="Stranger"):
         CpuVision().edge_map(Stranger())
+
+
+@pytest.mark.parametrize("form", [bgr, yuv])
+@pytest.mark.parametrize(
+    ("size", "source"),
+    [
+        (Size(6, 6), (4, 4, 6, 6)),
+        (Size(1918, 1080), (1916, 0, 1918, 1080)),
+        (Size(641, 479), (600, 478, 641, 479)),
+        (Size(5, 5), (4, 4, 5, 5)),
+    ],
+)
+def test_the_outermost_pixels_can_be_cut_at_any_scale(
+    form: Callable[[NDArray[np.uint8]], Picture], size: Size, source: tuple[int, int, int, int]
+) -> None:
+    assert cut(form(scene(size)), source, (0, 0, 1, 1), Size(32, 32)).shape == (32, 32, 3)
