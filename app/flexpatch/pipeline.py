@@ -163,11 +163,13 @@ class Pipeline:
         )
         watch.lap("plan")
         hits = self._look(stream, prepared, frame.pts_s, plan, watch)
+        objects = self._objects(frame, hits)
+        watch.lap("merge")
         return FrameResult(
             seq=frame.seq,
             pts_s=frame.pts_s,
             size=frame.size,
-            objects=self._objects(frame, hits),
+            objects=objects,
             work=self._work(plan),
             stage_ms=watch.stage_ms,
             capture=frame.capture,
