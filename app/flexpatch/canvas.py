@@ -45,7 +45,8 @@ def canvas_ladder(frame: Size, sizes: InputSizes, max_canvas: Size | None) -> tu
         top = _shaped(frame, min(1280.0, max(640.0, longer / 2), 2.0 * longer), sizes.stride)
     below = [_shaped(frame, side, sizes.stride) for side in LADDER_PX]
     rungs = [size for size in below if size.pixels < 0.8 * top.pixels]
-    return (*(size for size in rungs if size.width <= top.width and size.height <= top.height), top)
+    fitting = dict.fromkeys(size for size in rungs if size.width <= top.width and size.height <= top.height)
+    return (*fitting, top)
 
 
 def patch_ladder(ladder: tuple[Size, ...], sizes: InputSizes) -> tuple[Size, ...]:

@@ -18,7 +18,9 @@ from app.flexpatch.detectability import visibility
 from app.flexpatch.flow import CameraMotion
 
 SMALLEST_BAND_PX = 24.0
-MAX_UNSEEN_S = 8.0
+MAX_UNSEEN_S = 60.0
+UNSEEN_AT_START_S = 8.0
+"""How long a new scene, or what a moving camera has just uncovered, counts as unseen."""
 PRIOR_BIRTHS, PRIOR_SECONDS = 0.6, 4.0
 """Gamma prior of the birth rate of the whole frame: 0.15 objects a second, soon outweighed by what is seen."""
 MIN_BIRTH_RATE = 0.02
@@ -50,7 +52,6 @@ class Window:
     """A region worth looking at for new objects."""
 
     box: tuple[float, float, float, float]
-    scale: float
     value: float
     is_motion: bool
     """Most of its worth comes from motion."""
@@ -68,14 +69,14 @@ class Discovery:
         x = (np.arange(columns, dtype=np.float32) + 0.5) * cell_px
         y = (np.arange(rows, dtype=np.float32) + 0.5) * cell_px
         self._x, self._y = x, y
-        self._unseen_s = np.full((n_bands, rows, columns), MAX_UNSEEN_S, np.float32)
+        self._unseen_s = np.full((n_bands, rows, columns), UNSEEN_AT_START_S, np.float32)
         self._births = np.full(n_bands, PRIOR_BIRTHS / n_bands)
         self._seconds = PRIOR_SECONDS
         self._birthplaces = np.zeros((rows, columns), np.float32)
         self._place_weight = self._borders()
         self._is_ignored = np.zeros((rows, columns), bool)
         self._usual_motion = np.zeros((rows, columns), np.float32)
-        self._motion_waited_s = np.full((rows, columns), MAX_UNSEEN_S, np.float32)
+        self._motion_waited_s = np.full((rows, columns), UNSEEN_AT_START_S, np.float32)
         self._motion_pts_s = -np.inf
         self._promised, self._kept = 0.0, 0.0
         self._motion = np.zeros((rows, columns), np.float32)
@@ -160,6 +161,10 @@ class Discovery:
             self._unseen_s[:, rows, columns] *= blind[:, None, None]
             self._motion_waited_s[rows, columns] *= np.float32(1 - visibility(MOTION_HEIGHT_PX * scale))
 
+    def record_stock(self, boxes: FrameBoxes, scores: NDArray[np.float32]) -> None:
+        """Learn where objects are from the first look at a scene: they have come at some time, but not just now."""
+        self._record_places(boxes, scores)
+
     def record_births(self, boxes: FrameBoxes, scores: NDArray[np.float32]) -> None:
         """Learn where and how large new objects (N, 4) appear; each counts by its score (N,)."""
         if len(boxes) == 0:
@@ -167,12 +172,31 @@ class Discovery:
         heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
         octaves = np.log2(heights[:, None] / self._heights_px[None, :])
         np.add.at(self._births, np.abs(octaves).argmin(axis=1), scores)
-        column = np.clip(((boxes[:, 0] + boxes[:, 2]) / 2 / self._cell_px).astype(int), 0, len(self._x) - 1)
-        row = np.clip(((boxes[:, 1] + boxes[:, 3]) / 2 / self._cell_px).astype(int), 0, len(self._y) - 1)
-        self._kept += float(scores[_box_sum(self._motion, 1)[row, column] > 0].sum())
-        np.add.at(self._birthplaces, (row, column), scores)
+        rows, columns = self._cells_of(boxes)
+        self._kept += float(scores[_box_sum(self._motion, 1)[rows, columns] > 0].sum())
+        self._record_places(boxes, scores)
+
+    def forget_births(self) -> None:
+        """Start anew to learn how often objects appear: others are looked for from now on."""
+        self._births = np.full(len(self._heights_px), PRIOR_BIRTHS / len(self._heights_px))
+        self._seconds = PRIOR_SECONDS
+
+    def _record_places(self, boxes: FrameBoxes, scores: NDArray[np.float32]) -> None:
+        np.add.at(self._birthplaces, self._cells_of(boxes), scores)
+        self._weigh_places()
+
+    def _weigh_places(self) -> None:
+        """Shift weight to where objects appeared; the sum over the frame stays."""
+        borders = self._borders()
         heat = _box_sum(self._birthplaces, 4)
-        self._place_weight = self._borders() + 2 * heat / max(float(heat.mean()), 0.05)
+        weight = borders + 2 * heat / max(float(heat.mean()), 0.05)
+        self._place_weight = weight * (borders.mean() / weight.mean())
+
+    def _cells_of(self, boxes: FrameBoxes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns (N,) of the cells under the middles of boxes (N, 4)."""
+        rows = ((boxes[:, 1] + boxes[:, 3]) / 2 / self._cell_px).astype(np.intp)
+        columns = ((boxes[:, 0] + boxes[:, 2]) / 2 / self._cell_px).astype(np.intp)
+        return np.clip(rows, 0, len(self._y) - 1), np.clip(columns, 0, len(self._x) - 1)
 
     # --------------------------------------------------------------------------------- what a look is worth
 
@@ -202,7 +226,7 @@ class Discovery:
                 break
             x1, y1, x2, y2 = boxes[best].tolist()
             is_motion = bool(moving[best] > 0.5 * values[best])
-            found.append(Window((x1, y1, x2, y2), scale, float(values[best]), is_motion))
+            found.append(Window((x1, y1, x2, y2), float(values[best]), is_motion))
             apart = (boxes[:, 0] >= x2) | (boxes[:, 2] <= x1) | (boxes[:, 1] >= y2) | (boxes[:, 3] <= y1)
             values = np.where(apart, values, 0)
         return found
@@ -259,10 +283,11 @@ class Discovery:
         columns, rows = (int(step) for step in np.trunc(self._drift))
         if columns or rows:
             self._drift -= (columns, rows)
-            self._unseen_s = _shifted(self._unseen_s, rows, columns, MAX_UNSEEN_S)
-            self._motion_waited_s = _shifted(self._motion_waited_s, rows, columns, MAX_UNSEEN_S)
+            self._unseen_s = _shifted(self._unseen_s, rows, columns, UNSEEN_AT_START_S)
+            self._motion_waited_s = _shifted(self._motion_waited_s, rows, columns, UNSEEN_AT_START_S)
             self._usual_motion = _shifted(self._usual_motion, rows, columns, 0)
             self._birthplaces = _shifted(self._birthplaces, rows, columns, 0)
+            self._weigh_places()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ INSIDE_DUPLICATE = 0.75
 """A cut box that lies in a whole one of its class by this share is a part of the same object."""
 
 
+_ANY_FRAME = Size(1920, 1080)
+"""Stands for a stream's frames, to check a canvas before the first one comes."""
+_NO_CUT = (FrameBoxes(np.zeros((0, 4), np.float32)), np.zeros(0, np.float32))
+
+
 @dataclass(slots=True)
 class _Stopwatch:
     """Milliseconds by stage of one frame."""
@@ -72,6 +77,9 @@ class Pipeline:
     """Follows objects on every frame and spends detector pixels where they are worth most.
 
     One instance per stream, used by one thread at a time. Deterministic: the same frames give the same tracks.
+
+    Raises:
+        SettingsError: the detector cannot take the largest canvas.
     """
 
     def __init__(
@@ -82,8 +90,9 @@ class Pipeline:
         failure_model: FailureModel,
         clock: Clock,
     ) -> None:
-        self._vision = vision
         self._detector = detector
+        self._ladder(_ANY_FRAME, config)
+        self._vision = vision
         self._config = config
         self._clock = clock
         self._tracker = Tracker(vision, len(detector.class_names), failure_model)
@@ -93,8 +102,8 @@ class Pipeline:
         self._earlier: PreparedFrame | None = None
         self._seq = 0
         self._pts_s = -np.inf
-        self._cut = _no_boxes()
-        self.last_prediction = Prediction(np.zeros(0, np.int64), _no_boxes(), np.zeros(0, np.float32))
+        self._cut = _NO_CUT
+        self.last_prediction = Prediction(np.zeros(0, np.int64), *_NO_CUT)
         """What flow alone made of the tracks on the last frame: for training and audits."""
         self._explanations: deque[Explanation] = deque(maxlen=N_EXPLANATIONS)
 
@@ -108,8 +117,8 @@ class Pipeline:
         Raises:
             SettingsError: the canvas does not fit the detector; the old settings stay.
         """
+        ladder = self._ladder(self._stream.size if self._stream else _ANY_FRAME, config)
         if self._stream is not None:
-            ladder = self._ladder(self._stream.size, config)
             self._stream.ladder = ladder
             self._stream.patch_ladder = patch_ladder(ladder, self._detector.input_sizes)
             self._stream.budget.retarget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
@@ -124,8 +133,10 @@ class Pipeline:
         self._class_ids = class_ids
         self._is_ignored = is_ignored
         self._tracker.restrict(class_ids, is_ignored)
+        self._cut = _NO_CUT
         if self._stream is not None:
             self._apply_ignored(self._stream.discovery)
+            self._stream.discovery.forget_births()
 
     def step(self, frame: Frame) -> FrameResult:
         """Process the next frame.
@@ -134,7 +145,6 @@ class Pipeline:
             FrameSizeChanged: the frame has another size than the first one.
             FrameOutOfOrder: `seq` or `pts_s` is not above the last frame's.
             DetectorFailed: the detector failed; tracks are as flow left them, and the next frame may be given.
-            SettingsError: on the first frame, a canvas that does not fit the detector.
         """
         stream = self._admit(frame)
         watch = _Stopwatch(self._clock)
@@ -162,7 +172,7 @@ class Pipeline:
             )
         )
         watch.lap("plan")
-        hits = self._look(stream, prepared, frame.pts_s, plan, watch)
+        hits = self._look(stream, prepared, frame.pts_s, plan, watch, is_new_scene=is_new_scene)
         objects = self._objects(frame, hits)
         watch.lap("merge")
         return FrameResult(
@@ -224,7 +234,7 @@ class Pipeline:
     def _restart(self, stream: _Stream) -> None:
         """A new scene: nothing that was known of the old one holds. Ids and the budget go on."""
         self._tracker.forget_all()
-        self._cut = _no_boxes()
+        self._cut = _NO_CUT
         stream.discovery = Discovery(stream.size, self._vision.cell_px)
         self._apply_ignored(stream.discovery)
 
@@ -247,14 +257,22 @@ class Pipeline:
             discovery=stream.discovery,
             ladder=stream.ladder,
             patch_ladder=stream.patch_ladder,
-            cut=self._cut,
+            cut=self._cut[0],
+            cut_scores=self._cut[1],
         )
         return plan_look(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
 
     # -------------------------------------------------------------------------------------------- look, merge
 
     def _look(
-        self, stream: _Stream, prepared: PreparedFrame, pts_s: float, plan: Plan, watch: _Stopwatch
+        self,
+        stream: _Stream,
+        prepared: PreparedFrame,
+        pts_s: float,
+        plan: Plan,
+        watch: _Stopwatch,
+        *,
+        is_new_scene: bool,
     ) -> frozenset[int]:
         """Show the detector what was planned and merge what it saw; ids of the tracks it confirmed."""
         layout = plan.layout
@@ -268,8 +286,9 @@ class Pipeline:
         found = self._wanted(_without_duplicates(map_back(layout, seen, stream.size)))
         outcome = self._tracker.merge(prepared, pts_s, layout, found, self._config)
         stream.discovery.record_look(layout)
-        stream.discovery.record_births(outcome.born, outcome.born_scores)
-        self._cut = outcome.cut
+        record = stream.discovery.record_stock if is_new_scene else stream.discovery.record_births
+        record(outcome.born, outcome.born_scores)
+        self._cut = (outcome.cut, outcome.cut_scores)
         watch.lap("merge")
         return frozenset(outcome.hits.tolist())
 
@@ -332,7 +351,3 @@ def _without_duplicates(found: FrameDetections) -> FrameDetections:
         & ~found.is_cut[None, :]
     )
     return found[~part_of.any(axis=1)]
-
-
-def _no_boxes() -> FrameBoxes:
-    return FrameBoxes(np.zeros((0, 4), np.float32))

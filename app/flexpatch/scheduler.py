@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.boxes import contains
+from app.core.boxes import clip, contains
 from app.core.types import CandidateReport, CanvasBoxes, FrameBoxes, PatchKind, Size, WorkMode
 from app.flexpatch.canvas import CanvasLayout
 from app.flexpatch.config import PipelineConfig
@@ -42,7 +42,7 @@ WINDOWS = ((Size(320, 192), 1.0), (Size(640, 384), 0.5))
 """Size in the frame and scale of the regions in which new objects are looked for."""
 WINDOWS_EACH = 3
 RESUME_CUT_VALUE = 0.4
-"""Worth of looking again, with more room, where a patch edge cut an unknown object."""
+"""Worth of looking again, with more room, where a patch edge cut an unknown object; times its score."""
 PACKING_YIELD = 0.85
 """Share of a canvas that packing can be expected to fill."""
 
@@ -93,6 +93,8 @@ class Scene:
     """Canvas sizes for patches, smallest first; ends as `ladder` does."""
     cut: FrameBoxes
     """(C, 4) unknown objects that a patch edge cut last time."""
+    cut_scores: NDArray[np.float32]
+    """(C,)"""
 
 
 def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -179,7 +181,7 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
     worth = worth_of_look(tracks, scale)
     pixels = np.prod(extent * scale[:, None] + GUTTER_PX, axis=1)
     source = np.concatenate([low, high], axis=1).astype(np.float32)
-    inside = contains(source, tracks.boxes)
+    inside = contains(source, clip(tracks.boxes, *scene.frame))
     worth_shared = worth_of_look(tracks, scale[:, None])
     open_rows = worth >= MIN_WORTH * price_per_pixel * pixels
     found: list[Candidate] = []
@@ -199,18 +201,18 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
 def _windows(scene: Scene, price_per_pixel: float) -> list[Candidate]:
     """Tiles where births are overdue, and places where something moves that no track explains."""
     found = []
-    in_all = scene.discovery.value_of_frame(np.array([scale for _, scale in WINDOWS]))
-    for (size, scale), most in zip(WINDOWS, in_all.tolist(), strict=True):
+    top = scene.ladder[-1]
+    scales = [min(scale, top.width / size.width, top.height / size.height) for size, scale in WINDOWS]
+    in_all = scene.discovery.value_of_frame(np.array(scales))
+    for (size, _), scale, most in zip(WINDOWS, scales, in_all.tolist(), strict=True):
         pixels = size.pixels * scale**2
         if min(size.width / scene.frame.width, size.height / scene.frame.height) >= 1:
             continue
         if most < MIN_WORTH * price_per_pixel * pixels:
             continue  # the whole frame holds less than one window would have to
-        top = scene.ladder[-1]
-        fitting = min(scale, top.width / size.width, top.height / size.height)
-        for window in scene.discovery.windows(size, fitting, WINDOWS_EACH):
+        for window in scene.discovery.windows(size, scale, WINDOWS_EACH):
             x1, y1, x2, y2 = (int(value) for value in window.box)
-            target = _target_size(x2 - x1, y2 - y1, fitting, top)
+            target = _target_size(x2 - x1, y2 - y1, scale, top)
             kind: PatchKind = "motion" if window.is_motion else "tile"
             found.append(Candidate(kind, (x1, y1, x2, y2), target, window.value))
     return found
@@ -218,7 +220,7 @@ def _windows(scene: Scene, price_per_pixel: float) -> list[Candidate]:
 
 def _cut_objects(scene: Scene) -> list[Candidate]:
     found = []
-    for x1, y1, x2, y2 in scene.cut.tolist():
+    for (x1, y1, x2, y2), score in zip(scene.cut.tolist(), scene.cut_scores.tolist(), strict=True):
         side = max(x2 - x1, y2 - y1)
         left, top = max(0, int(x1 - side)), max(0, int(y1 - side))
         right = max(left + 1, min(scene.frame.width, int(x2 + side)))
@@ -226,7 +228,7 @@ def _cut_objects(scene: Scene) -> list[Candidate]:
         # The object may be twice as tall as the part that was seen; show it at the size of the others.
         scale = min(1.0, scene.ladder[-1].height / (bottom - top), scene.ladder[-1].width / (right - left))
         target = _target_size(right - left, bottom - top, scale, scene.ladder[-1])
-        found.append(Candidate("new_object", (left, top, right, bottom), target, RESUME_CUT_VALUE))
+        found.append(Candidate("new_object", (left, top, right, bottom), target, RESUME_CUT_VALUE * score))
     return found
 
 

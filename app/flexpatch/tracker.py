@@ -28,6 +28,8 @@ SEED_MARGIN = (0.18, 0.08)
 """Share of width and height at each side of a box where no points are set: mostly background there."""
 VELOCITY_GAIN = 0.35
 """Weight of the newest frame in a track's velocity."""
+SHORTEST_STEP_S = 0.02
+"""Between frames closer in time than this, noise of flow and of time stamps outweighs motion."""
 COAST_DECAY_S = 0.6
 """Without flow, a track keeps moving but slows down with this time constant."""
 MIN_VISIBLE = 0.15
@@ -61,6 +63,8 @@ class MergeOutcome:
     """(B,)"""
     cut: FrameBoxes
     """(C, 4) boxes that a patch edge cut and that no track explains: worth a larger patch."""
+    cut_scores: NDArray[np.float32]
+    """(C,)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Tracker:
 
     def __init__(self, vision: Vision, n_classes: int, failure_model: FailureModel) -> None:
         self.tracks = no_tracks(n_classes)
+        self._background_pts_s = -np.inf
         self._vision = vision
         self._failure_model = failure_model
         self._next_id = 1
@@ -141,7 +146,8 @@ class Tracker:
             margin = sizes(boxes) * np.array(SEED_MARGIN, np.float32)
             inner = np.concatenate([boxes[:, :2] + margin, boxes[:, 2:] - margin], axis=1)
             tracks.points[poor] = self._vision.corners(frame, FrameBoxes(inner), POINT_GRID)
-        if len(self._background) < MIN_BACKGROUND_POINTS:
+        if len(self._background) < MIN_BACKGROUND_POINTS and pts_s - self._background_pts_s >= SEED_INTERVAL_S:
+            self._background_pts_s = pts_s
             whole = FrameBoxes(np.array([[0, 0, *frame.size]], np.float32))
             points = self._vision.corners(frame, whole, BACKGROUND_GRID)[0]
             self._background = points[~np.isnan(points[:, 0])]
@@ -167,7 +173,7 @@ class Tracker:
         reliable = motion.is_reliable[:, None]
         shift = np.where(reliable, motion.shift, coasting)
         velocity = (shift - by_camera) / np.float32(dt_s)
-        change = np.where(reliable, velocity - tracks.velocity, 0)
+        change = np.where(reliable, velocity - tracks.velocity, 0) * np.float32(min(1.0, dt_s / SHORTEST_STEP_S))
         half = sizes(tracks.boxes) * np.float32(0.5) * motion.scale[:, None]
         middle = middle + shift
         tracks.boxes = FrameBoxes(np.concatenate([middle - half, middle + half], axis=1).astype(np.float32))
@@ -206,22 +212,24 @@ class Tracker:
     ) -> MergeOutcome:
         """Take what the detector saw: confirm, correct, count misses, start and end tracks."""
         tracks = self.tracks
-        ids_before = tracks.ids
+        ids_before, first_new_id = tracks.ids, self._next_id
         matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections)
         examined_px = examined_height(layout, tracks.boxes, frame.size)
         self._count_misses(matches.tracks, examined_px)
         self._confirm(frame, pts_s, matches.tracks, detections[matches.detections])
         fresh = detections[matches.new]
         fresh = fresh[self._is_unexplained(fresh) & (fresh.scores >= BIRTH_SCORE)]
-        born = self._start(frame, pts_s, fresh)
+        self._start(frame, pts_s, fresh)
         unexplained_cut = detections[detections.is_cut & ~np.isin(np.arange(len(detections)), matches.detections)]
         unexplained_cut = unexplained_cut[self._is_unexplained(unexplained_cut)]
         self._end(pts_s, config)
+        is_born = self.tracks.ids >= first_new_id
         return MergeOutcome(
-            hits=np.concatenate([ids_before[matches.tracks], born]),
-            born=fresh.boxes,
-            born_scores=fresh.scores,
+            hits=np.concatenate([ids_before[matches.tracks], self.tracks.ids[is_born]]),
+            born=FrameBoxes(self.tracks.boxes[is_born]),
+            born_scores=self.tracks.evidence[is_born],
             cut=unexplained_cut.boxes,
+            cut_scores=unexplained_cut.scores,
         )
 
     def _count_misses(self, hit_rows: NDArray[np.intp], examined_px: NDArray[np.float32]) -> None:
@@ -287,10 +295,10 @@ class Tracker:
         same = tracks.class_ids[:, None] == found.class_ids[None, :]
         return ~((iou(tracks.boxes, found.boxes) > 0.5) & same).any(axis=0)
 
-    def _start(self, frame: PreparedFrame, pts_s: float, found: FrameDetections) -> NDArray[np.int64]:
+    def _start(self, frame: PreparedFrame, pts_s: float, found: FrameDetections) -> None:
         ids = np.arange(self._next_id, self._next_id + len(found), dtype=np.int64)
         if not len(found):
-            return ids
+            return
         self._next_id += len(found)
         templates = self._vision.templates(frame, found.boxes)
         fresh = new_tracks(
@@ -307,7 +315,6 @@ class Tracker:
             self.tracks.append(fresh)
         else:
             self.tracks = fresh
-        return ids
 
     def _end(self, pts_s: float, config: PipelineConfig) -> None:
         """Remove tracks without evidence, long unconfirmed ones, duplicates, and the weakest beyond the limit."""
@@ -319,7 +326,7 @@ class Tracker:
         expired |= age > FORGET_FACTOR * config.track_lifetime_s
         kept = (tracks.evidence >= MIN_EVIDENCE) & ~expired & ~_is_duplicate(tracks)
         if kept.sum() > config.max_tracks:
-            ranked = np.argsort(np.where(kept, -tracks.evidence, np.inf), kind="stable")
+            ranked = np.argsort(np.where(kept, -_standing(tracks), np.inf), kind="stable")
             kept[ranked[config.max_tracks :]] = False
         tracks.keep(kept)
 
@@ -361,9 +368,14 @@ def _with_odds(probability: NDArray[np.float32], log_odds: NDArray[np.float32]) 
     return (probability * factor / (1 - probability + probability * factor)).astype(np.float32)
 
 
+def _standing(tracks: TrackTable) -> NDArray[np.float32]:
+    """(N,) how well a track is founded: evidence of several looks counts for more than that of one."""
+    return tracks.evidence * np.minimum(tracks.n_looks, 5)
+
+
 def _is_duplicate(tracks: TrackTable) -> NDArray[np.bool_]:
     """(N,) tracks that lie on another of the same class with more evidence; the older one wins a tie."""
-    weight = tracks.evidence * np.minimum(tracks.n_looks, 5)
+    weight = _standing(tracks)
     same = (iou(tracks.boxes, tracks.boxes) > DUPLICATE_IOU) & (tracks.class_ids[:, None] == tracks.class_ids[None, :])
     order = np.arange(len(tracks))
     beaten_by = (weight[None, :] > weight[:, None]) | (

@@ -32,14 +32,13 @@ class TrackTable:
     miss_log_odds: NDArray[np.float32]
     """(N,) what the misses since the last hit say for a failure, in log-odds."""
     n_misses: NDArray[np.int32]
-    """(N,) looks in a row that came back empty."""
+    """(N,) looks in a row that could see it and came back empty."""
     missed_height_px: NDArray[np.float32]
     """(N,) tallest height on a canvas at which the latest looks missed; 0 after a hit."""
     clarity: NDArray[np.float32]
     """(N,) how clearly the object was last seen, 0 to 1, fading with time."""
     patch_growth: NDArray[np.float32]
     """(N,) factor on the margin of the next patch; above 1 after a detection was cut by a patch edge."""
-    born_pts_s: NDArray[np.float64]
     detected_pts_s: NDArray[np.float64]
     """(N,) when a detector last confirmed the object."""
     seeded_pts_s: NDArray[np.float64]
@@ -112,7 +111,6 @@ def new_tracks(
         missed_height_px=zeros.copy(),
         clarity=clarity,
         patch_growth=ones.copy(),
-        born_pts_s=np.full(n, pts_s),
         detected_pts_s=np.full(n, pts_s),
         seeded_pts_s=np.full(n, -np.inf),
         points=np.full((n, POINTS_PER_TRACK, 2), np.nan, np.float32),

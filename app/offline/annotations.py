@@ -37,6 +37,8 @@ def read_ground_truth(path: Path) -> dict[int, FrameTruth]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for number, row in enumerate(csv.reader(file), 1):
+                if not row:
+                    continue
                 try:
                     left, top, width, height = (float(value) for value in row[2:6])
                     is_counted = float(row[6]) != 0 and (len(row) < 8 or float(row[7]) in (1.0, -1.0))
@@ -44,8 +46,8 @@ def read_ground_truth(path: Path) -> dict[int, FrameTruth]:
                 except (ValueError, IndexError):
                     raise SourceError(f"{path}, line {number}: not an annotation of MOTChallenge.") from None
                 rows.setdefault(frame, []).append((is_counted, identity, left, top, left + width, top + height))
-    except OSError as error:
-        raise SourceError(f"The ground truth {path} cannot be read: {error.strerror}.") from error
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise SourceError(f"The ground truth {path} cannot be read: {error}.") from error
     return {frame: _frame_truth(np.array(items, np.float64)) for frame, items in rows.items()}
 
 

@@ -40,7 +40,7 @@ class Accuracy:
 def accuracy(found: Mapping[int, Scored], truth: Mapping[int, FrameTruth], threshold: float = 0.5) -> Accuracy:
     """Judge every frame of `found` (by frame number) against the ground truth.
 
-    Detections are matched greedily, highest score first, each object at most once, as in PASCAL VOC.
+    Detections are matched greedily, highest score first, each with the best object still free, as in COCO.
     """
     scores, hits, n_objects = [], [], 0
     for frame, output in found.items():

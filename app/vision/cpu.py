@@ -49,16 +49,18 @@ class CpuFrame:
     def __init__(self, picture: Picture, divisor: int) -> None:
         self.picture = picture
         self.size = picture.size
-        reduced = Size(-(-self.size.width // divisor), -(-self.size.height // divisor))
-        self.scale = np.array([reduced.width / self.size.width, reduced.height / self.size.height], np.float32)
+        self.scale = 1 / divisor
         self.half: Picture | None = None
+        reduced = Size(-(-self.size.width // divisor), -(-self.size.height // divisor))
         if isinstance(picture, YuvPicture):
-            self.luma = _reduce(picture.y, reduced)
+            self.luma = _luma(picture.y, divisor, reduced)
+        elif divisor == 1:
+            self.luma = cv2.cvtColor(picture.pixels, cv2.COLOR_BGR2GRAY)
         else:
-            small = _reduce(picture.pixels, reduced)
-            if divisor == 2:
-                self.half = BgrPicture(small)
-            self.luma = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+            # Halved once, for the flow and for the patches that are shown at half size or less.
+            self.half = BgrPicture(_halved(picture.pixels))
+            grey = cv2.cvtColor(self.half.pixels, cv2.COLOR_BGR2GRAY)
+            self.luma = _shrunk(grey, reduced)
         self._thumbnail: NDArray[np.float32] | None = None
 
     @property
@@ -144,7 +146,7 @@ class CpuVision:
         if len(boxes) == 0:
             return np.zeros((0, n_cells, 2), np.float32)
         height, width = own.luma.shape
-        luma_boxes = boxes * np.tile(own.scale, 2)
+        luma_boxes = boxes * np.float32(own.scale)
         eigenvalues = self._eigenvalues_in(own.luma, luma_boxes)
         samples = SAMPLES_PER_CELL
         fractions_x = (np.arange(columns * samples, dtype=np.float32) + 0.5) / (columns * samples)
@@ -162,7 +164,7 @@ class CpuVision:
         rows_taken = np.arange(len(boxes))[:, None]
         point_x = x[rows_taken, cell_x * samples + best % samples]
         point_y = y[rows_taken, cell_y * samples + best // samples]
-        points = (np.stack([point_x, point_y], axis=2) + np.float32(0.5)) / own.scale
+        points = (np.stack([point_x, point_y], axis=2) + np.float32(0.5)) / np.float32(own.scale)
         textured = cells.max(axis=2) >= MIN_CORNER_EIGENVALUE
         return np.where(textured[..., None], points, np.nan).astype(np.float32)
 
@@ -185,7 +187,7 @@ class CpuVision:
         if len(boxes) == 0:
             return np.zeros((0, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
         fractions = (np.arange(TEMPLATE_SIDE, dtype=np.float32) + 0.5) / TEMPLATE_SIDE
-        luma_boxes = (boxes * np.tile(own.scale, 2)).astype(np.float32)
+        luma_boxes = boxes * np.float32(own.scale)
         size = luma_boxes[:, 2:] - luma_boxes[:, :2]
         x = luma_boxes[:, 0:1] + size[:, 0:1] * fractions - 0.5
         y = luma_boxes[:, 1:2] + size[:, 1:2] * fractions - 0.5
@@ -218,7 +220,10 @@ class CpuVision:
         return _share_by_cell(changed)
 
     def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
-        correlation = float(np.mean(_own(earlier).thumbnail * _own(later).thumbnail))
+        before, after = _own(earlier).thumbnail, _own(later).thumbnail
+        if not before.any() and not after.any():
+            return 0.0  # two flat pictures are alike
+        correlation = float(np.mean(before * after))
         return min(1.0, max(0.0, 1.0 - correlation))
 
     def canvas(
@@ -268,22 +273,35 @@ def _resize(pixels: NDArray[np.uint8], target: Size) -> NDArray[np.uint8]:
 
 def _halve(picture: Picture) -> Picture:
     if isinstance(picture, BgrPicture):
-        width, height = picture.size
-        return BgrPicture(_reduce(picture.pixels, Size(-(-width // 2), -(-height // 2))))
-    width, height = picture.size
-    chroma_size = Size(-(-picture.u.shape[1] // 2), -(-picture.u.shape[0] // 2))
+        return BgrPicture(_halved(picture.pixels))
     return YuvPicture(
-        y=_reduce(picture.y, Size(-(-width // 2), -(-height // 2))),
-        u=_reduce(picture.u, chroma_size),
-        v=_reduce(picture.v, chroma_size),
+        y=_halved(picture.y),
+        u=_halved(picture.u),
+        v=_halved(picture.v),
         is_full_range=picture.is_full_range,
     )
 
 
-def _reduce(plane: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def _halved(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Half the width and height, rounded up, by averaging 2×2 pixels; an odd last row or column is repeated.
+
+    Only sizes that divide exactly have a fast way through OpenCV.
+    """
+    height, width = plane.shape[:2]
+    if height % 2 or width % 2:
+        plane = cv2.copyMakeBorder(plane, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return cv2.resize(plane, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
+
+
+def _luma(plane: NDArray[np.uint8], divisor: int, reduced: Size) -> NDArray[np.uint8]:
+    return plane if divisor == 1 else _shrunk(_halved(plane), reduced)
+
+
+def _shrunk(plane: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """A plane brought to a size of not much less than half of it, or left as it is."""
     if (plane.shape[1], plane.shape[0]) == size:
         return plane
-    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _levelled(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -305,19 +323,19 @@ def _share_by_cell(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
     return cells.astype(np.float32) / np.float32(255)
 
 
-def _camera_on_luma(camera: NDArray[np.float64], scale: NDArray[np.float32]) -> NDArray[np.float64]:
+def _camera_on_luma(camera: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """The camera's affine in OpenCV's coordinates of the reduced plane."""
-    linear = camera[:, :2] * (scale[:, None] / scale[None, :])
+    linear = camera[:, :2]
     offset = camera[:, 2] * scale + linear @ np.array([0.5, 0.5]) - 0.5
     return np.concatenate([linear, offset[:, None]], axis=1)
 
 
-def _to_luma(points: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    return points * scale - np.float32(0.5)
+def _to_luma(points: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    return points * np.float32(scale) - np.float32(0.5)
 
 
-def _to_frame(points: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (points + np.float32(0.5)) / scale
+def _to_frame(points: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    return (points + np.float32(0.5)) / np.float32(scale)
 
 
 def _own(frame: PreparedFrame) -> CpuFrame:

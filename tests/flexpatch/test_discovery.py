@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.core.types import FrameBoxes, Size
-from app.flexpatch.discovery import MAX_UNSEEN_S, Discovery, Window
+from app.flexpatch.discovery import MAX_UNSEEN_S, UNSEEN_AT_START_S, Discovery, Window
 from app.flexpatch.flow import STILL, CameraMotion
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import Rectangle, frame_boxes, layout_of, one_patch
@@ -94,7 +94,7 @@ def test_the_map_covers_the_frame_with_cells() -> None:
 
 
 def test_nothing_has_been_seen_at_first() -> None:
-    assert (new_map().unseen_s == MAX_UNSEEN_S).all()
+    assert (new_map().unseen_s == UNSEEN_AT_START_S).all()
 
 
 @REPEATABLE
@@ -117,8 +117,8 @@ def test_a_look_resets_only_what_the_patch_has_shown(column: int, row: int, widt
     look(discovery, source, scale=1.0)
     is_shown = no_motion().astype(bool)
     is_shown[row : row + height, column : column + width] = True
-    assert (discovery.unseen_s[:, ~is_shown] == MAX_UNSEEN_S).all()
-    assert (discovery.unseen_s.min(axis=0)[is_shown] < 0.5 * MAX_UNSEEN_S).all()
+    assert (discovery.unseen_s[:, ~is_shown] == UNSEEN_AT_START_S).all()
+    assert (discovery.unseen_s.min(axis=0)[is_shown] < 0.5 * UNSEEN_AT_START_S).all()
 
 
 def test_several_patches_of_a_canvas_reset_each_its_own_region() -> None:
@@ -131,28 +131,28 @@ def test_several_patches_of_a_canvas_reset_each_its_own_region() -> None:
         )
     )
     smallest_unseen = discovery.unseen_s.min(axis=0)
-    assert (smallest_unseen[:10, :10] < 0.5 * MAX_UNSEEN_S).all()
-    assert (smallest_unseen[20:30, 40:50] < 0.5 * MAX_UNSEEN_S).all()
-    assert (smallest_unseen == MAX_UNSEEN_S).sum() == smallest_unseen.size - 200
+    assert (smallest_unseen[:10, :10] < 0.5 * UNSEEN_AT_START_S).all()
+    assert (smallest_unseen[20:30, 40:50] < 0.5 * UNSEEN_AT_START_S).all()
+    assert (smallest_unseen == UNSEEN_AT_START_S).sum() == smallest_unseen.size - 200
 
 
 def test_a_thumbnail_refreshes_large_bands_and_not_small_ones() -> None:
     discovery = new_map()
     look(discovery, WHOLE, scale=0.25)
-    assert (discovery.unseen_s[-1] < 0.3 * MAX_UNSEEN_S).all()
-    assert (discovery.unseen_s[0] > 0.8 * MAX_UNSEEN_S).all()
+    assert (discovery.unseen_s[-1] < 0.3 * UNSEEN_AT_START_S).all()
+    assert (discovery.unseen_s[0] > 0.8 * UNSEEN_AT_START_S).all()
 
 
 def test_a_native_look_refreshes_all_bands_but_the_faintest() -> None:
     discovery = new_map()
     look(discovery, WHOLE, scale=1.0)
-    assert (discovery.unseen_s[1:] < 0.3 * MAX_UNSEEN_S).all()
+    assert (discovery.unseen_s[1:] < 0.3 * UNSEEN_AT_START_S).all()
 
 
 def test_a_tile_refreshes_no_band_of_objects_taller_than_itself() -> None:
     discovery = new_map()
     look(discovery, (320, 192, 640, 384), scale=1.0, times=5)
-    assert (discovery.unseen_s[-1] == MAX_UNSEEN_S).all()
+    assert (discovery.unseen_s[-1] == UNSEEN_AT_START_S).all()
 
 
 def test_a_look_makes_the_next_one_worth_less() -> None:
@@ -276,22 +276,22 @@ def test_the_map_moves_with_the_camera() -> None:
 def test_what_the_camera_uncovers_was_never_seen() -> None:
     discovery = seen_map()
     discovery.advance(FRAME_S, pan(64, 32))
-    assert (discovery.unseen_s[:, :, :4] == MAX_UNSEEN_S).all()
-    assert (discovery.unseen_s[:, :2, :] == MAX_UNSEEN_S).all()
+    assert (discovery.unseen_s[:, :, :4] == UNSEEN_AT_START_S).all()
+    assert (discovery.unseen_s[:, :2, :] == UNSEEN_AT_START_S).all()
 
 
 def test_slow_panning_adds_up_to_whole_cells() -> None:
     discovery = seen_map()
     for _ in range(10):
         discovery.advance(FRAME_S, pan(-1.7))
-    never_seen = (discovery.unseen_s[0] == MAX_UNSEEN_S).all(axis=0)
+    never_seen = (discovery.unseen_s[0] == UNSEEN_AT_START_S).all(axis=0)
     assert np.flatnonzero(never_seen).tolist() == [79]
 
 
 def test_a_pan_over_the_whole_frame_forgets_all() -> None:
     discovery = seen_map()
     discovery.advance(FRAME_S, pan(3000))
-    assert (discovery.unseen_s == MAX_UNSEEN_S).all()
+    assert (discovery.unseen_s == UNSEEN_AT_START_S).all()
 
 
 # ------------------------------------------------------------------------------------------------- births

@@ -219,10 +219,12 @@ def test_a_look_goes_on_a_canvas_that_the_detector_takes() -> None:
     assert n_covered(results[-1], STREET.boxes(30)) == 4
 
 
-def test_a_canvas_that_does_not_fit_the_detector_is_told_on_the_first_frame() -> None:
-    pipeline = make_pipeline(config=PipelineConfig(max_canvas=Size(641, 384)))
+def test_a_canvas_that_does_not_fit_the_detector_is_told_before_the_first_frame() -> None:
+    misfit = PipelineConfig(max_canvas=Size(641, 384))
     with pytest.raises(SettingsError, match="641x384"):
-        pipeline.step(STREET.frame(1))
+        make_pipeline(config=misfit)
+    with pytest.raises(SettingsError, match="641x384"):
+        make_pipeline().reconfigure(misfit)
 
 
 # -------------------------------------------------------------------------------------------- scene changes
@@ -519,3 +521,45 @@ def test_an_object_that_a_hit_confirms_has_no_detection_age() -> None:
     ages = [item.detection_age_s for result in results for item in result.objects if item.origin == "detected"]
     assert ages
     assert max(ages) == 0.0
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+def test_a_dark_camera_is_no_new_scene_on_every_frame(noise: int) -> None:
+    random = np.random.default_rng(3)
+    pictures = [BgrPicture(random.normal(8, noise, GREY.shape).clip(0, 255).astype(np.uint8)) for _ in range(30)]
+    frames = [Frame(seq, seq / FRAME_RATE, picture) for seq, picture in enumerate(pictures, 1)]
+    looks = [result.work.mode for result in run(make_pipeline(), frames)]
+    assert looks.count("full") <= 4
+
+
+def test_jitter_of_time_stamps_does_not_throw_objects_away() -> None:
+    """Frames of a steady camera that arrive in pairs, 1 ms apart."""
+    frames = [
+        replace(frame, pts_s=frame.pts_s + (1 / FRAME_RATE - 0.001 if frame.seq % 2 else 0.0))
+        for frame in STREET.frames(60)
+    ]
+    results = run(make_pipeline(), frames)
+    found = [n_covered(result, STREET.boxes(result.seq)) for result in results]
+    assert np.mean(found) > 3.8
+    assert max(item.track_id for result in results for item in result.objects) <= 6
+
+
+def test_objects_of_the_first_look_are_not_taken_for_newcomers() -> None:
+    still = World(SIZE, (STANDER, replace(STANDER, box=(100, 100, 140, 210), seed=9)))
+    results = run(make_pipeline(), still.frames(150))
+    assert detector_pixels(results[30:]) / len(results[30:]) < 0.6 * PipelineConfig().megapixels_per_frame * 1e6
+
+
+def test_a_small_still_object_is_found_in_the_end() -> None:
+    """It stood there unseen, too small for the first look; nothing moves."""
+    size = Size(1920, 1080)
+    world = World(size, (Actor((1500, 700, 1516, 740), from_s=0.5),), frame_rate=5.0)
+    results = run(make_pipeline(ScriptedDetector(min_height_px=18)), world.frames(300))
+    assert any(result.objects for result in results)
+
+
+def test_the_best_founded_tracks_stay_when_there_are_too_many() -> None:
+    pipeline = make_pipeline(config=PipelineConfig(max_tracks=2))
+    results = run(pipeline, STREET.frames(60))
+    assert max(len(result.objects) for result in results) <= 2
+    assert len({item.track_id for result in results for item in result.objects}) <= 4

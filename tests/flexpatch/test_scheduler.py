@@ -42,6 +42,7 @@ def scene_of(
         ladder=ladder,
         patch_ladder=patch_ladder(ladder, input_sizes),
         cut=frame_boxes() if cut is None else cut,
+        cut_scores=np.full(0 if cut is None else len(cut), 0.8, np.float32),
     )
 
 
