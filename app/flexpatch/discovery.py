@@ -190,7 +190,7 @@ class Discovery:
         borders = self._borders()
         heat = _box_sum(self._birthplaces, 4)
         weight = borders + 2 * heat / max(float(heat.mean()), 0.05)
-        self._place_weight = weight * (borders.mean() / weight.mean())
+        self._place_weight = weight * np.float32(borders.mean() / weight.mean())
 
     def _cells_of(self, boxes: FrameBoxes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns (N,) of the cells under the middles of boxes (N, 4)."""
