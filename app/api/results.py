@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 
 from app.api.openapi import responses
 from app.api.schemas import CandidateModel, ExplanationModel, FrameResultModel, ResultPage
@@ -19,6 +20,7 @@ from app.sessions.session import Session
 
 MAX_SEQ = 2**53
 _JSON = "application/json"
+_EVENTS = "text/event-stream"
 _MAX_WAIT_S = 60.0
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["results"])
@@ -68,7 +70,11 @@ async def read_latest(
     return Response(record.payload, media_type=_JSON)
 
 
-@router.get("/results/stream", response_class=EventSourceResponse, responses=responses(404))
+@router.get(
+    "/results/stream",
+    response_class=StreamingResponse,
+    responses=responses(404, status_200={"content": {_EVENTS: {"schema": {"type": "string"}}}}),
+)
 async def stream_results(
     services: ServicesParameter,
     session: SessionParameter,
@@ -77,7 +83,7 @@ async def stream_results(
         Header(ge=0, le=MAX_SEQ, description="Go on after this number, as a browser does that reconnects."),
     ] = None,
     after_seq: AfterSeq = None,
-) -> AsyncIterator[ServerSentEvent]:
+) -> StreamingResponse:
     """Results as they come. The id of an event is the number of its result.
 
     Events: `result` (a frame's result), `state` (the session's state, at once and at every change), `gap`
@@ -87,16 +93,12 @@ async def stream_results(
     start = last_event_id if last_event_id is not None else after_seq
     if start is not None and start > session.log.last_seq:
         start = 0  # the number is of an earlier session with this id: begin anew
-    with session.log.subscribe(start) as subscription:
-        while True:
-            try:
-                events = await subscription.next(services.options.heartbeat_s)
-            except SessionEnded:
-                return
-            for event in events:
-                yield _event(session, event)
-            if not events:
-                yield ServerSentEvent(event="heartbeat", data={"last_seq": session.log.last_seq})
+    # Not FastAPI's own event streams: their tasks fail, and the log says so, when a reader leaves amid an event.
+    return StreamingResponse(
+        _events(session, start, services.options.heartbeat_s),
+        media_type=_EVENTS,
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
 
 
 @router.get("/explain/{seq}", responses=responses(404, 410, 429))
@@ -113,11 +115,27 @@ async def explain_frame(session: SessionParameter, seq: int) -> ExplanationModel
     )
 
 
-def _event(session: Session, event: LogEvent) -> ServerSentEvent:
+async def _events(session: Session, start: int | None, heartbeat_s: float) -> AsyncIterator[bytes]:
+    with session.log.subscribe(start) as subscription:
+        while True:
+            try:
+                events = await subscription.next(heartbeat_s)
+            except SessionEnded:
+                return
+            for event in events:
+                yield _event(session, event)
+            if not events:
+                yield _named("heartbeat", {"last_seq": session.log.last_seq})
+
+
+def _event(session: Session, event: LogEvent) -> bytes:
     if isinstance(event, ResultRecord):
-        return ServerSentEvent(event="result", id=str(event.seq), raw_data=event.payload.decode())
+        return format_sse_event(event="result", id=str(event.seq), data_str=event.payload.decode())
     if isinstance(event, Gap):
-        return ServerSentEvent(event="gap", id=str(event.to_seq), data=asdict(event))
+        return _named("gap", asdict(event), event_id=str(event.to_seq))
     error = {"code": error_code(event.error), "detail": str(event.error)} if event.error else None
-    data = {"session": session.id, "state": event.state.value, "reason": event.reason, "error": error}
-    return ServerSentEvent(event="state", data=data)
+    return _named("state", {"session": session.id, "state": event.state.value, "reason": event.reason, "error": error})
+
+
+def _named(name: str, data: dict[str, object], event_id: str | None = None) -> bytes:
+    return format_sse_event(event=name, id=event_id, data_str=json.dumps(data, ensure_ascii=False))

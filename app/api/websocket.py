@@ -1,6 +1,8 @@
 """Frames in, results out, over one WebSocket."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
@@ -99,12 +101,17 @@ class _Conversation:
                 raise
             except Exception as error:  # noqa: BLE001 - told to the client, as HTTP would
                 status_problem = problems.document(error, self._websocket.url.path)[1]
-                await self._websocket.send_text(problems.encode(status_problem).decode())
+                await self._send(problems.encode(status_problem))
                 if isinstance(error, SessionEnded):
-                    await self._websocket.close(_SESSION_ENDED, "The session has ended.")
+                    with _closed_is_left():
+                        await self._websocket.close(_SESSION_ENDED, "The session has ended.")
                     return
             else:
-                await self._websocket.send_text(payload.decode())
+                await self._send(payload)
+
+    async def _send(self, document: bytes) -> None:
+        with _closed_is_left():
+            await self._websocket.send_text(document.decode())
 
     def _frame(self, data: bytes) -> "asyncio.Future[ResultRecord]":
         given, self._next = self._next, _NextFrame()
@@ -131,6 +138,15 @@ class _Conversation:
         while not self._answers.empty():
             if future := self._answers.get_nowait():
                 future.cancel()
+
+
+@contextmanager
+def _closed_is_left() -> Iterator[None]:
+    """A connection that the server has closed itself, for example over unanswered pings, is one that was left."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise WebSocketDisconnect from error
 
 
 def _failed(error: FlexPatchError) -> "asyncio.Future[ResultRecord]":

@@ -1,5 +1,6 @@
 """Results that keep coming: events, WebSocket and live view, over real sockets."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,13 +12,14 @@ import httpx
 import pytest
 import simplejpeg
 from fastapi import FastAPI
+from starlette.types import Message
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from app.core.errors import DetectorFailed
 from app.sessions.manager import SessionRegistry
 from tests.api.conftest import IMAGE, make_app, server_for
-from tests.sessions.fakes import WAIT_S, Bench, ScriptedPipeline, jpeg, session_threads
+from tests.sessions.fakes import WAIT_S, Bench, ScriptedPipeline, jpeg, session_threads, spec
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,37 @@ def test_readers_who_leave_are_forgotten(service: Service) -> None:
     assert session.log.n_subscriptions == 0
 
 
+def test_a_reader_who_leaves_amid_the_events_is_no_error(bench: Bench) -> None:
+    app = make_app(bench)
+    registry = app.state.services.registry
+    session = registry.create(spec, "amid")
+    for _ in range(5):
+        session.submit(jpeg()).result(WAIT_S)
+    sent: list[Message] = []
+
+    async def exchange() -> None:
+        left = asyncio.Event()
+
+        async def receive() -> Message:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            if len(sent) == 3:
+                left.set()
+                await asyncio.get_running_loop().create_future()
+
+        await app(scope, receive, send)
+
+    path = "/sessions/amid/results/stream"
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"after_seq=0"}
+    asyncio.run(exchange())
+    registry.close()
+    assert len(sent) == 3
+    assert session.log.n_subscriptions == 0
+
+
 # --------------------------------------------------------------------------------------------- WebSocket
 
 
@@ -283,6 +316,30 @@ def test_frames_of_a_client_who_left_are_given_up(service: Service) -> None:
     while (counts := service.client.get("/sessions/ws-left").json()["frames"])["cancelled"] < 2:
         pass
     assert counts["processed"] == 1
+
+
+def test_a_connection_that_the_server_has_closed_counts_as_left(bench: Bench) -> None:
+    """Servers tell by a RuntimeError, for example after pings that nobody answered."""
+    accepted: list[str] = []
+    app = make_app(bench)
+    registry = app.state.services.registry
+    session = registry.create(spec, "closed")
+
+    async def receive() -> Message:
+        if accepted:
+            await asyncio.get_running_loop().create_future()
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        if accepted:
+            raise RuntimeError("Unexpected ASGI message 'websocket.send', after sending 'websocket.close'.")
+        accepted.append(message["type"])
+        session.log.close()
+
+    scope = {"type": "websocket", "path": "/sessions/closed/ws", "headers": [], "query_string": b"", "subprotocols": []}
+    asyncio.run(app(scope, receive, send))
+    registry.close()
+    assert accepted == ["websocket.accept"]
 
 
 # ---------------------------------------------------------------------------------------------- pictures
