@@ -28,6 +28,7 @@ from app.flexpatch.pipeline import Pipeline
 from app.ingest.image import decode
 from app.sessions.detectors import DetectorCatalogue
 from app.sessions.manager import RegistryLimits, SessionRegistry
+from app.sessions.memory import give_back_memory
 from app.sessions.model import FramePipeline, SessionTools
 from app.sessions.preview import PreviewRenderer
 from app.telemetry.metrics import Metrics
@@ -74,6 +75,7 @@ def create_app(
         decode=partial(_decode, settings.max_pixels),
         make_pipeline=make_pipeline or partial(_make_pipeline, clock, _failure_model(settings)),
         metrics=metrics,
+        give_back_memory=give_back_memory,
         result_log_size=settings.result_log_size,
         stale_after_s=settings.stale_after_s,
     )

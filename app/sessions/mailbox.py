@@ -51,7 +51,7 @@ class Mailbox(Generic[Job]):
             SessionEnded: the box is closed.
         """
         with self._condition:
-            self._check_open()
+            self.check_open()
             if len(self._jobs) >= self._depth:
                 retry_after_s = (len(self._jobs) + 1) * self._recent_s
                 raise QueueFull(
@@ -70,7 +70,7 @@ class Mailbox(Generic[Job]):
             SessionEnded: the box is closed.
         """
         with self._condition:
-            self._check_open()
+            self.check_open()
             if len(self._errands) >= _MAX_ERRANDS:
                 raise QueueFull(f"{_MAX_ERRANDS} requests already wait for this session.", self._recent_s)
             self._errands.append(errand)
@@ -102,6 +102,10 @@ class Mailbox(Generic[Job]):
             self._condition.notify_all()
             return left
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """
+        Raises:
+            SessionEnded: the box is closed.
+        """
         if self._is_closed:
             raise SessionEnded("The session has ended; create another one.")

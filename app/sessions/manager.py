@@ -50,6 +50,8 @@ class SessionRegistry:
         self._sessions: dict[str, Session] = {}
         self._reserved: set[str] = set()
         self._is_closed = False
+        self._has_ended = False
+        """Whether a session has ended since memory was last given back."""
 
     @property
     def is_open(self) -> bool:
@@ -110,10 +112,14 @@ class SessionRegistry:
         self._end([self.get(session_id)], reason)
 
     def reap(self) -> list[str]:
-        """End the sessions that have been idle for too long; returns their ids."""
+        """End the sessions that have been idle for too long; returns their ids. To be called every second or so."""
         idle = [session for session in self.all() if session.tick()]
         for session in idle:
             self._end([session], f"Idle for {session.spec.idle_ttl_s:g} s.")
+        # Here and not where they end, so that deleting many at once costs this once.
+        if self._has_ended:
+            self._has_ended = False
+            self._tools.give_back_memory()
         return [session.id for session in idle]
 
     def begin_close(self) -> None:
@@ -153,6 +159,7 @@ class SessionRegistry:
         deadline_s = clock.now_s() + self._limits.stop_timeout_s
         for session in sessions:
             session.join(max(deadline_s - clock.now_s(), 0.1))
+            self._has_ended = True
             with self._lock:
                 if self._sessions.get(session.id) is session:
                     del self._sessions[session.id]

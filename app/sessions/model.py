@@ -50,6 +50,8 @@ class SessionTools:
     """Takes an encoded image and the size it must have, if that is known."""
     make_pipeline: Callable[[Detector, PipelineConfig], FramePipeline]
     metrics: Metrics
+    give_back_memory: Callable[[], None]
+    """Called when sessions have ended; may take some milliseconds."""
     result_log_size: int
     stale_after_s: float
 

@@ -159,6 +159,7 @@ class Session:
         self._ledger.received()
         with self._lock:
             try:
+                self._mailbox.check_open()
                 stamp = self._timeline.stamp(seq, capture, tools.clock.now_s())
                 taken = capture or CaptureTime(tools.wall_s(), "arrival")
                 self._mailbox.put(_FrameJob(data, stamp, taken, future))
@@ -246,6 +247,9 @@ class Session:
                 else:
                     _settle(job.future, job.function)
                 self._in_hand = None
+                del job
+            # Tens of megabytes of pictures, which the session's reference cycles would keep for long.
+            del self._pipeline
 
     def _focus(self) -> None:
         filters = self._filters

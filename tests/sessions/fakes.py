@@ -123,15 +123,20 @@ class Bench:
         self.detector = detector or BlindDetector()
         self.metrics = Metrics(CollectorRegistry(), "test")
         self.pipelines: list[ScriptedPipeline] = []
+        self.n_memory_given_back = 0
         self.tools = SessionTools(
             clock=self.clock,
             wall_s=self.wall_s,
             decode=decode_small,
             make_pipeline=self.make_pipeline,
             metrics=self.metrics,
+            give_back_memory=self._count_memory_given_back,
             result_log_size=result_log_size,
             stale_after_s=5.0,
         )
+
+    def _count_memory_given_back(self) -> None:
+        self.n_memory_given_back += 1
 
     def wall_s(self) -> float:
         return START_UNIX_S + self.clock.now_s()

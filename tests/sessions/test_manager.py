@@ -11,6 +11,7 @@ from app.core.errors import SessionEnded, SessionExists, SessionLimitReached, Se
 from app.core.types import Detector
 from app.sessions.detectors import DetectorCatalogue
 from app.sessions.manager import RegistryLimits, SessionRegistry
+from app.sessions.memory import give_back_memory
 from app.sessions.result_log import ResultRecord
 from app.sessions.state import SessionState
 from tests.sessions.fakes import WAIT_S, Bench, jpeg, named, session_threads, spec
@@ -146,3 +147,19 @@ def test_fifty_sessions_do_not_interact(registry: SessionRegistry, bench: Bench)
 
 def _never(path: Path) -> Detector:
     raise AssertionError(path)
+
+
+def test_memory_is_given_back_once_after_many_have_ended(registry: SessionRegistry, bench: Bench) -> None:
+    for session_id in ("a", "b"):
+        registry.create(spec, session_id)
+    registry.reap()
+    assert bench.n_memory_given_back == 0
+    for session_id in ("a", "b"):
+        registry.remove(session_id)
+    registry.reap()
+    registry.reap()
+    assert bench.n_memory_given_back == 1
+
+
+def test_memory_is_given_back_on_this_machine_without_complaint() -> None:
+    give_back_memory()

@@ -1,7 +1,9 @@
 """One session with its worker thread."""
 
+import gc
 import json
 import logging
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -50,6 +52,20 @@ def push(session: Session, data: bytes | None = None) -> dict[str, object]:
     document = json.loads(session.submit(jpeg() if data is None else data).result(WAIT_S).payload)
     assert isinstance(document, dict)
     return document
+
+
+def test_an_ended_session_lets_go_of_its_pictures_at_once(bench: Bench) -> None:
+    session = Session(spec(), bench.detector, bench.tools)
+    session.start()
+    push(session)
+    pipeline, picture = weakref.ref(bench.pipelines.pop()), weakref.ref(session.latest)
+    gc.disable()
+    try:
+        session.begin_stop("test over")
+        assert session.join(WAIT_S)
+        assert (pipeline(), picture()) == (None, None)
+    finally:
+        gc.enable()
 
 
 def state_of(session: Session) -> SessionState:
@@ -344,3 +360,10 @@ def test_frames_are_measured(session: Session, bench: Bench) -> None:
     assert bench.sample("flexpatch_session_tracks", session="a") == 1
     assert bench.sample("flexpatch_session_last_frame_timestamp_seconds", session="a") == START_UNIX_S
     assert bench.sample("flexpatch_session_state", session="a", state="running") == 1
+
+
+def test_an_ended_session_says_so_before_it_judges_the_number(session: Session) -> None:
+    push(session)
+    session.begin_stop("Deleted.")
+    with pytest.raises(SessionEnded):
+        session.submit(jpeg(), seq=1)
