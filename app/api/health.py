@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api import problems
 from app.api.openapi import responses
@@ -35,12 +35,14 @@ where looking is worth it.</p>
 """
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_model=dict[str, str])
 async def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "alive"}
 
 
+@router.head("/readyz", response_model=None, include_in_schema=False)
 @router.get("/readyz", response_model=ReadinessModel, responses=responses(503))
 async def ready(request: Request, services: ServicesParameter) -> Response | ReadinessModel:
     """Whether sessions can be opened; if not, what is missing."""
@@ -50,14 +52,16 @@ async def ready(request: Request, services: ServicesParameter) -> Response | Rea
     return problems.not_ready([check.model_dump() for check in checks], request.url.path)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 async def metrics(services: ServicesParameter) -> Response:
     """Measurements for Prometheus."""
-    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def front_page(services: ServicesParameter) -> Response:
     """The dashboard, or a page that says what this is."""

@@ -13,6 +13,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app.core import errors
 from app.core.wire import error_code
@@ -21,6 +23,7 @@ from app.telemetry.logs import redact
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _TYPE_PREFIX = "urn:flexpatch:problem:"
 
 
@@ -126,10 +129,19 @@ def install(app: FastAPI) -> None:
     """Have the application answer every foreseen error with a problem."""
 
     async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # The router names the methods of the first route at this path only.
+            error.headers = {"Allow": ", ".join(_methods(app, request.scope))}
         return response(error, request.url.path)
 
     for kind in (errors.FlexPatchError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle)
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """What the path of the request takes."""
+    asked = ({**scope, "method": method} for method in _METHODS)
+    return [one["method"] for one in asked if any(route.matches(one)[0] is Match.FULL for route in app.router.routes)]
 
 
 def _members(kind: Problem, code: str, detail: str, instance: str) -> dict[str, object]:

@@ -1,9 +1,9 @@
 """All measurements that the service publishes, behind one owner."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 
 SECONDS = (0.001, 0.002, 0.004, 0.008, 0.0167, 0.0333, 0.0667, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bucket edges in seconds, with the periods of 60, 30 and 15 frames a second."""
@@ -116,6 +116,10 @@ class Metrics:
             "flexpatch_session_last_frame_timestamp_seconds", "Unix time of the newest result.", "session"
         )
 
+    def exposition(self) -> bytes:
+        """Everything in Prometheus's text format."""
+        return generate_latest(_WithoutCreationTimes(self.registry))
+
     # ------------------------------------------------------------------------------------------- frames
 
     def frame_processed(self, sample: FrameSample) -> None:
@@ -167,3 +171,18 @@ class Metrics:
         """A request was answered."""
         self._http_requests.labels(route, method, str(status)).inc()
         self._http_duration.labels(route, method).observe(seconds)
+
+
+class _WithoutCreationTimes:
+    """A registry without the `_created` series, which double the output and tell Prometheus nothing.
+
+    The library can leave them out only for all registries of the process at once.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family

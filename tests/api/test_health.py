@@ -16,6 +16,12 @@ def test_a_living_process_says_so(api: Api) -> None:
     assert api.get("/livez").json() == {"status": "alive"}
 
 
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics"])
+def test_health_can_be_asked_by_head(api: Api, path: str) -> None:
+    head, get = api.request("HEAD", path), api.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (200, get.headers["content-type"])
+
+
 def test_with_a_detector_the_service_is_ready(api: Api) -> None:
     response = api.get("/readyz")
     assert response.status_code == 200

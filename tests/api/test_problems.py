@@ -81,7 +81,8 @@ def test_what_the_router_refuses_is_a_problem_too(api: Api) -> None:
     missing, wrong = api.get("/nowhere"), api.request("PUT", "/sessions")
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
-    assert wrong.headers["allow"]
+    assert wrong.headers["allow"] == "GET, POST"
+    assert api.request("POST", "/sessions/a").headers["allow"] == "GET, PATCH, DELETE"
     assert {r.headers["content-type"] for r in (missing, wrong)} == {"application/problem+json"}
 
 

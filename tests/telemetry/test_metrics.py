@@ -80,6 +80,13 @@ def test_a_forgotten_session_leaves_no_series(metrics: Metrics) -> None:
     assert value(metrics, "flexpatch_sessions", state="running") == 0
 
 
+def test_creation_times_are_left_out_of_what_is_scraped(metrics: Metrics) -> None:
+    metrics.frame_processed(SAMPLE)
+    text = metrics.exposition()
+    assert b"_created" not in text
+    assert b'flexpatch_frames_total{outcome="processed",reason=""} 1.0' in text
+
+
 def test_bucket_edges_lie_at_frame_periods() -> None:
     assert set(SECONDS) >= {0.001, 0.0167, 0.0333, 0.0667, 5.0}
     assert list(SECONDS) == sorted(SECONDS)
