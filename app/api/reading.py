@@ -30,7 +30,7 @@ async def read_frame(request: Request, max_bytes: int) -> bytes:
     Raises:
         FrameTooLarge: it has more than `max_bytes`; noticed while reading.
         InputError: the form is damaged, or has no field `frame`, or two.
-        HTTPException: 415, the body is of another type.
+        HTTPException: 415, the body is of another type; 413, the form holds much else.
     """
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
@@ -104,6 +104,8 @@ class _FrameForm:
         self._max_bytes = max_bytes
         self._chunks: list[bytes] = []
         self._n_bytes = 0
+        self._n_others = 0
+        """Bytes that are none of the frame's: a form of many small parts takes long to read."""
         self._n_frames = 0
         self._is_frame = False
         self._is_complete = False
@@ -125,10 +127,17 @@ class _FrameForm:
             raise InputError(f"The form cannot be read: {error}.") from error
 
     def feed(self, chunk: bytes) -> None:
+        n_frame_bytes = self._n_bytes
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise InputError(f"The form cannot be read: {error}.") from error
+        self._n_others += len(chunk) - (self._n_bytes - n_frame_bytes)
+        if self._n_others > _FORM_SLACK_BYTES:
+            raise HTTPException(
+                413,
+                f"The form has more than {_FORM_SLACK_BYTES} bytes besides the field {FORM_FIELD!r}; send that alone.",
+            )
 
     def finish(self) -> bytes:
         if not self._is_complete:

@@ -156,6 +156,21 @@ def test_other_fields_of_a_form_are_bounded_too(bench: Bench) -> None:
     assert response.status_code == 413
 
 
+def test_a_form_of_very_many_parts_is_not_read_to_its_end(api: Api) -> None:
+    n_sent = 0
+
+    async def parts() -> AsyncIterator[bytes]:
+        nonlocal n_sent
+        while True:
+            n_sent += 1
+            yield b"--xyz\r\nA: b\r\n\r\n\r\n" * 100
+
+    api.open()
+    response = api.post("/sessions/a/frames", content=parts(), headers=form(b"")[1])
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert n_sent <= 50
+
+
 def test_the_clients_numbers_are_kept_and_must_increase(api: Api) -> None:
     api.open()
     assert api.push(X_Frame_Seq="41").json()["seq"] == 41
