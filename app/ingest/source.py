@@ -79,5 +79,5 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
 
 def _advice_on_address(scheme: str) -> str:
     if scheme in {"rtsp", "rtsps"}:
-        return "live RTSP streams come with a later version: give a video file, a folder of images, or synthetic"
-    return f"{scheme}:// addresses cannot be opened: give a video file, a folder of images, or synthetic"
+        return "Live RTSP streams come with a later version: give a video file, a folder of images, or synthetic."
+    return f"Addresses with {scheme}:// cannot be opened: give a video file, a folder of images, or synthetic."
