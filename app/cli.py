@@ -1,16 +1,19 @@
 """The command line: reads what the user wrote, and says in one sentence what is wrong with it."""
 
 import os
+import signal
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed_version
 from json import dumps
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, BinaryIO
 
 import typer
@@ -35,8 +38,8 @@ from app.offline.run import RunOptions, RunSummary, Step, run
 from app.telemetry.logs import setup_logging
 
 STDOUT = "-"
-_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+_SIGNALLED = 128
+"""Exit status of a command that a signal ended, less the signal's number, as shells have it."""
 _ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to reach a service that listens everywhere
 
 app = typer.Typer(
@@ -51,12 +54,21 @@ class _ReaderLeft(Exception):
     """Whoever read our standard output has gone, as `head` does."""
 
 
+class _Terminated(KeyboardInterrupt):
+    """The process was told to end, other than from the keyboard."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the process's exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    """Run one command; the process's exit status: 0 done, 1 failed, 2 wrong use, 128 and more: a signal.
 
     Args:
         arguments: what follows the program's name; None: the process's own.
     """
+    _open_standard_streams()
     try:
         status = app(args=arguments, prog_name="flexpatch", standalone_mode=False)
     except typer.TyperException as error:
@@ -71,8 +83,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
-        return _INTERRUPTED
+        return _SIGNALLED + signal.SIGINT
     return status if isinstance(status, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Where the shell has closed one (`>&-`), Python has None, and the next file opened would take its place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Have a request to end the process end the block as an interrupt does, so that nothing unfinished is left."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise _Terminated(number)
+
+    # Signals come to the main thread only; one that is ignored, as under nohup, stays so.
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    caught = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, end)
+    try:
+        yield
+    except _Terminated as error:
+        raise typer.Exit(_SIGNALLED + error.number) from error
+    finally:
+        for number in caught:
+            signal.signal(number, before[number] or signal.SIG_DFL)
 
 
 def _version() -> str:
@@ -137,7 +178,10 @@ def serve(
     settings = load_settings(config, overrides)
     with _listen(settings) as listener:
         setup_logging(settings.log_format, settings.log_level)
-        _Service(settings).run(sockets=[listener])
+        service = _Service(settings)
+        # Once all is shut down, the server raises the signal again; being told to end is no failure.
+        with _ended_in_order(), suppress(KeyboardInterrupt):
+            service.run(sockets=[listener])
 
 
 class _Service(Server):
@@ -241,7 +285,7 @@ def run_command(
     options = RunOptions(config, wanted, min_score, max_frames)
     to_stdout = json or output == STDOUT
     destination = Path(output) if output not in {None, STDOUT} else None
-    with ExitStack() as stack:
+    with _ended_in_order(), ExitStack() as stack:
         stream = stack.enter_context(open_source(source, fps=fps))
         if destination and max_frames is None and isinstance(stream, StreetSource) and stream.n_frames is None:
             raise SettingsError("The synthetic street never ends: add --max-frames N.")

@@ -256,15 +256,42 @@ def test_a_reader_that_leaves_ends_the_run_quietly(detector: str) -> None:
         assert running.wait(10) == 0
 
 
-def test_the_service_says_where_it_is_and_ends_on_an_interrupt() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_leaves_nothing_unfinished(
+    detector: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    path = tmp_path / "out.ndjson"
+    endless = ["run", "synthetic:320x180", "--max-frames", "100000", "--detector", detector]
+    with process([*endless, "--json", "--output", str(path)]) as running:
+        assert json.loads(read_line(running))["seq"] == 1
+        running.send_signal(number)
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.read()
+        assert running.stderr.read().decode() == f"Interrupted; {path} is not written.\n"
+        assert running.wait(10) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_standard_output_is_an_empty_one(detector: str, tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    code = "import os, sys; os.close(1); sys.stdout = None; from app.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["run", STREET, "--detector", detector, "--json", "--output", str(path)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert len(lines(path.read_text())) == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_service_says_where_it_is_and_ends_when_told_to(number: signal.Signals) -> None:
     with process(["serve", "--port", "0"]) as running:
         url = read_line(running).split()[-1]
         assert read_line(running).split()[-1] == f"{url}/docs"
         assert "make run DETECTOR=FILE.onnx" in read_line(running)
         assert httpx.get(f"{url}/livez").status_code == 200
         assert httpx.get(f"{url}/readyz").status_code == 503
-        running.send_signal(signal.SIGINT)
-        assert running.wait(10) == 130
+        running.send_signal(number)
+        assert running.wait(10) == 0
 
 
 def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
