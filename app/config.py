@@ -149,7 +149,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The configuration file {path} cannot be read: {error}.") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"The configuration file {path} is not YAML: {error}") from error
+        raise SettingsError(f"The configuration file {path} is not YAML: {' '.join(str(error).split())}.") from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
