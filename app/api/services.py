@@ -55,10 +55,15 @@ def get_services(connection: HTTPConnection) -> Services:
     return cast(Services, connection.app.state.services)
 
 
-ServicesParameter = Annotated[Services, Depends(get_services)]
+# Dependencies are coroutines: FastAPI runs plain functions in a thread, which costs more than all they do.
+async def _services(connection: HTTPConnection) -> Services:
+    return get_services(connection)
 
 
-def find_session(
+ServicesParameter = Annotated[Services, Depends(_services)]
+
+
+async def find_session(
     services: ServicesParameter,
     session_id: Annotated[str, Path(description="Name of the session.", examples=["cam-7"])],
 ) -> Session:
