@@ -16,6 +16,8 @@ ROUND_TRIP_SHARE = 0.02
 CONSISTENT_SHARE = 0.06
 """Points that leave the median motion by more than this share of the height belong to something else."""
 MIN_POINTS = 3
+STILL_SHARE = 0.6 / 1280
+"""A camera is at rest when no corner of the picture moves by this share of its width."""
 SCALE_FULL_TRUST_PX = 320.0
 """Box height from which the spread of points is trusted in full; half of it at a quarter, and so on."""
 MAX_SCALE_STEP = 0.08
@@ -167,7 +169,12 @@ def camera_motion(before: NDArray[np.float32], after: NDArray[np.float32], width
         return CameraMotion(STILL.affine, 0.0, is_still=True)
     centre = np.array([width / 2, height / 2])
     source, target = before - centre, after - centre
-    residual = np.linalg.norm(target - source - np.median(target - source, axis=0), axis=1)
+    median = np.median(target - source, axis=0)
+    residual = np.linalg.norm(target - source - median, axis=1)
+    still_px = STILL_SHARE * width
+    if np.abs(median).max() < still_px / 2 and np.mean(residual < still_px / 2) > 0.75:
+        # The usual case, a camera at rest, needs no fit; what little it drifts is kept for those who add it up.
+        return CameraMotion(np.array([[1, 0, median[0]], [0, 1, median[1]]]), 1.0, is_still=True)
     spread = width / 100
     affine = STILL.affine
     for _ in range(4):
@@ -182,7 +189,7 @@ def camera_motion(before: NDArray[np.float32], after: NDArray[np.float32], width
     whole = np.concatenate([linear, (affine[:, 2] + centre - linear @ centre)[:, None]], axis=1)
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
     largest = float(np.abs(corners @ whole[:, :2].T + whole[:, 2] - corners).max())
-    return CameraMotion(whole, ratio, is_still=largest < 0.6 * width / 1280)
+    return CameraMotion(whole, ratio, is_still=largest < still_px)
 
 
 def _weighted_similarity(

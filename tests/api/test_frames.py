@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import DetectorFailed
 from tests.api.conftest import IMAGE, Api, api_for
-from tests.sessions.fakes import START_UNIX_S, WAIT_S, Bench, jpeg
+from tests.sessions.fakes import START_UNIX_S, WAIT_S, Bench, jpeg, wait_until
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 
@@ -223,10 +223,8 @@ def test_a_full_queue_is_429_with_retry_after(api: Api) -> None:
     pending = [api.begin("POST", "/sessions/a/frames", content=jpeg(), headers=IMAGE)]
     assert pipeline.entered.acquire(timeout=WAIT_S)
     session = api.services.registry.get("a")
-    for length in (1, 2):
-        pending.append(api.begin("POST", "/sessions/a/frames", content=jpeg(), headers=IMAGE))
-        while session.describe().queue_length < length:
-            api.get("/livez")
+    pending += [api.begin("POST", "/sessions/a/frames", content=jpeg(), headers=IMAGE) for _ in range(2)]
+    wait_until(lambda: session.describe().queue_length == 2)
     refused = api.push()
     assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
     assert refused.headers["retry-after"] == "1"

@@ -1,7 +1,7 @@
 """The result log, the long poll and explanations."""
 
 from tests.api.conftest import Api, api_for
-from tests.sessions.fakes import WAIT_S, Bench, jpeg
+from tests.sessions.fakes import WAIT_S, Bench, jpeg, wait_until
 
 
 def test_the_log_is_read_page_by_page(api: Api) -> None:
@@ -39,8 +39,7 @@ def test_a_long_poll_answers_as_soon_as_there_is_something_newer(api: Api) -> No
     api.push()
     waiting = api.begin("GET", "/sessions/a/results/latest", params={"wait_s": 30, "after_seq": 1})
     session = api.services.registry.get("a")
-    while not session.log.n_subscriptions:
-        api.get("/livez")
+    wait_until(lambda: session.log.n_subscriptions > 0)
     assert not waiting.is_done
     pushed = api.push()
     assert waiting.result().content == pushed.content
@@ -57,8 +56,7 @@ def test_a_long_poll_ends_with_the_session(api: Api) -> None:
     api.open()
     waiting = api.begin("GET", "/sessions/a/results/latest", params={"wait_s": 30})
     session = api.services.registry.get("a")
-    while not session.log.n_subscriptions:
-        api.get("/livez")
+    wait_until(lambda: session.log.n_subscriptions > 0)
     api.request("DELETE", "/sessions/a")
     response = waiting.result()
     assert (response.status_code, response.json()["code"]) == (410, "session_ended")

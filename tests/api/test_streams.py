@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from app.core.errors import DetectorFailed
 from app.sessions.manager import SessionRegistry
 from tests.api.conftest import IMAGE, make_app, server_for
-from tests.sessions.fakes import WAIT_S, Bench, ScriptedPipeline, jpeg, session_threads, spec
+from tests.sessions.fakes import WAIT_S, Bench, ScriptedPipeline, jpeg, session_threads, spec, wait_until
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,7 @@ def test_frames_out_of_order_and_a_full_queue_are_told_in_order(service: Service
             websocket.send(jpeg())
         websocket.send('{"seq": 1}')
         websocket.send(jpeg())
-        while service.client.get("/sessions/ws-full").json()["frames"]["rejected"] < 2:
-            pass
+        wait_until(lambda: service.client.get("/sessions/ws-full").json()["frames"]["rejected"] == 2)
         pipeline.gate.set()
         answers = [receive(websocket) for _ in range(4)]
     assert [answer.get("code") for answer in answers] == [None, None, "queue_full", "frame_out_of_order"]
@@ -305,17 +304,17 @@ def test_a_socket_of_an_unknown_session_is_refused_with_a_problem(service: Servi
 
 def test_frames_of_a_client_who_left_are_given_up(service: Service) -> None:
     pipeline = service.open("ws-left", queue={"depth": 4})
+    session = service.registry.get("ws-left")
     with service.websocket("ws-left") as websocket:
         pipeline.gate.clear()
         for _ in range(3):
             websocket.send(jpeg())
         assert pipeline.entered.acquire(timeout=WAIT_S)
-        while service.client.get("/sessions/ws-left").json()["queue"]["length"] < 2:
-            pass
+        wait_until(lambda: session.describe().queue_length == 2)
+    wait_until(lambda: all(job.future.cancelled() for job in session._mailbox._jobs))
     pipeline.gate.set()
-    while (counts := service.client.get("/sessions/ws-left").json()["frames"])["cancelled"] < 2:
-        pass
-    assert counts["processed"] == 1
+    wait_until(lambda: session.describe().frames.cancelled == 2)
+    wait_until(lambda: session.describe().frames.processed == 1)
 
 
 def test_a_connection_that_the_server_has_closed_counts_as_left(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """A detector, a pipeline and a service that do as they are told."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,6 +36,16 @@ from app.sessions.model import SessionSpec, SessionTools
 from app.telemetry.metrics import Metrics
 
 WAIT_S = 5.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again, other threads in between, until the condition holds; fail if it never does."""
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        threading.Event().wait(0.001)
+
+
 """Longer than anything here takes; only a failing test waits so long."""
 START_UNIX_S = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
