@@ -20,7 +20,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 BACKGROUND_GRID = (9, 5)
 MIN_BACKGROUND_POINTS = 24
-SEED_BELOW = 7
+SEED_BELOW = 6
 """A track with fewer points than this gets a fresh set..."""
 SEED_INTERVAL_S = 0.1
 """...but not more often than this: where nothing can be followed now, nothing can a frame later."""

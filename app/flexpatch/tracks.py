@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.core.types import FrameBoxes
 
-POINT_GRID = (3, 4)
+POINT_GRID = (3, 3)
 """Columns and rows of points followed in each box."""
 POINTS_PER_TRACK = POINT_GRID[0] * POINT_GRID[1]
 
