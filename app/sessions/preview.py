@@ -13,6 +13,8 @@ from app.vision.annotate import draw
 from app.vision.cpu import to_bgr
 
 _CACHE_SIZE = 16
+_LEAST_SCORE = 0.25
+"""Fainter objects would only clutter the picture; results have them all the same."""
 
 
 class PreviewRenderer:
@@ -39,7 +41,8 @@ class PreviewRenderer:
         if cached and cached[0]() is latest:
             return cached[1]
         boxes = [patch.box for patch in patches or () if patch.is_taken]
-        picture = draw(to_bgr(latest.picture), latest.objects, boxes)
+        likely = [item for item in latest.objects if item.score >= _LEAST_SCORE]
+        picture = draw(to_bgr(latest.picture), likely, boxes)
         jpeg = simplejpeg.encode_jpeg(picture, quality=self._quality, colorspace="BGR")
         with self._lock:
             self._cache[key] = (weakref.ref(latest), jpeg)

@@ -6,6 +6,8 @@ from app.core.errors import FrameOutOfOrder
 from app.core.types import CaptureTime
 
 _MIN_STEP_S = 1e-6
+_NEW_START_S = 1.0
+"""A capture time this far behind its place begins a new count; a smaller step back is just a frame out of order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,14 @@ class Timeline:
 
     With a client's capture times, stream time is the time since the first of them, rounded to microseconds,
     so that a clip pushed twice gives the same tracks twice. A frame without one, or with one that is not
-    later than the frame before, is placed by its arrival.
+    later than the frame before, is placed by its arrival; after a long step back, as when a client plays a clip in
+    a loop, capture times go on from there.
     """
 
     def __init__(self) -> None:
         self._last: Stamp | None = None
         self._anchor: tuple[float, float] | None = None
-        """Unix and stream time of the first frame with a capture time."""
+        """Unix and stream time of the frame from which capture times are counted."""
 
     @property
     def last_seq(self) -> int:
@@ -56,15 +59,21 @@ class Timeline:
     def accept(self, stamp: Stamp) -> None:
         """The frame with this stamp is in the session."""
         self._last = stamp
-        if self._anchor is None and stamp.capture_unix_s is not None:
+        if stamp.capture_unix_s is None:
+            return
+        counted_s = self._counted(stamp.capture_unix_s)
+        if counted_s is None or abs(counted_s - stamp.pts_s) > _NEW_START_S:
             self._anchor = (stamp.capture_unix_s, stamp.pts_s)
+
+    def _counted(self, capture_unix_s: float) -> float | None:
+        """Stream time by capture time alone; None as long as there is nothing to count from."""
+        return None if self._anchor is None else round(self._anchor[1] + capture_unix_s - self._anchor[0], 6)
 
     def _pts_s(self, capture_unix_s: float | None, arrival_s: float) -> float:
         if self._last is None:
             return 0.0
-        if capture_unix_s is not None and self._anchor is not None:
-            pts_s = round(self._anchor[1] + capture_unix_s - self._anchor[0], 6)
-            if pts_s > self._last.pts_s:
-                return pts_s
+        pts_s = None if capture_unix_s is None else self._counted(capture_unix_s)
+        if pts_s is not None and pts_s > self._last.pts_s:
+            return pts_s
         step_s = max(arrival_s - self._last.arrival_s, _MIN_STEP_S)
         return round(self._last.pts_s + step_s, 6)

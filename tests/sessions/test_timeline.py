@@ -79,3 +79,14 @@ def test_stream_time_and_numbers_always_increase(frames: list[tuple[float, float
         times.append(stamp.pts_s)
     assert all(before < after for before, after in pairwise(seqs))
     assert all(before < after for before, after in pairwise(times))
+
+
+def test_a_clip_played_in_a_loop_keeps_its_own_pace() -> None:
+    timeline = Timeline()
+    times = [100.0, 100.5, 101.0, 100.0, 100.5, 101.0]
+    stamps = []
+    for index, unix_s in enumerate(times):
+        stamp = timeline.stamp(None, CaptureTime(unix_s, "client"), 0.1 * index)
+        timeline.accept(stamp)
+        stamps.append(stamp.pts_s)
+    assert stamps == [0.0, 0.5, 1.0, 1.1, 1.6, 2.1]
