@@ -3,6 +3,7 @@
 Boxes in frame and in canvas coordinates are different types, so that mixing them fails the type check.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NewType, Protocol
@@ -215,8 +216,13 @@ class Vision(Protocol):
         later: PreparedFrame,
         points: NDArray[np.float32],
         guess: NDArray[np.float32],
+        reach_px: float = math.inf,
     ) -> PointFlow:
-        """Follow points (M, 2) from the earlier to the later frame, starting the search at `guess` (M, 2)."""
+        """Follow points (M, 2) from the earlier to the later frame, starting the search at `guess` (M, 2).
+
+        Args:
+            reach_px: how far from the guess a point need be looked for, in source pixels; less is faster.
+        """
         ...
 
     def corners(self, frame: PreparedFrame, boxes: FrameBoxes, grid: tuple[int, int]) -> NDArray[np.float32]:

@@ -54,10 +54,12 @@ def masked_median(values: NDArray[np.float32], is_valid: NDArray[np.bool_]) -> N
         is_valid: what `values` can be broadcast with; (..., P).
     """
     ordered = np.sort(np.where(is_valid, values, np.float32(np.inf)), axis=-1)
-    count = np.broadcast_to(is_valid.sum(axis=-1), ordered.shape[:-1])
-    ends = np.stack([np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1)], axis=-1)
-    middle = np.take_along_axis(ordered, ends, -1).mean(axis=-1)
-    return np.where(count > 0, middle, 0).astype(np.float32)
+    n_places = ordered.shape[-1]
+    count = np.broadcast_to(is_valid.sum(axis=-1), ordered.shape[:-1]).ravel()
+    rows = ordered.reshape(-1, n_places)
+    each = np.arange(len(rows))
+    middle = rows[each, np.maximum(count - 1, 0) // 2] + rows[each, np.minimum(count // 2, n_places - 1)]
+    return np.where(count > 0, middle * np.float32(0.5), 0).reshape(ordered.shape[:-1]).astype(np.float32)
 
 
 def box_motion(

@@ -22,10 +22,12 @@ BACKGROUND_GRID = (9, 5)
 MIN_BACKGROUND_POINTS = 24
 SEED_BELOW = 6
 """A track with fewer points than this gets a fresh set..."""
-SEED_INTERVAL_S = 0.1
+SEED_INTERVAL_S = 0.2
 """...but not more often than this: where nothing can be followed now, nothing can a frame later."""
 SEED_MARGIN = (0.18, 0.08)
 """Share of width and height at each side of a box where no points are set: mostly background there."""
+SURPRISE_SHARE = 0.4
+"""Widths of the frame a second by which a point may move otherwise than its track did so far."""
 VELOCITY_GAIN = 0.35
 """Weight of the newest frame in a track's velocity."""
 SHORTEST_STEP_S = 0.02
@@ -118,6 +120,7 @@ class Tracker:
             later,
             np.concatenate([own, self._background]),
             np.concatenate([guess, self._background]).astype(np.float32),
+            reach_px=SURPRISE_SHARE * later.size.width * dt_s,
         )
         camera = self._camera(
             earlier.size, flow.points[n_own:], flow.is_found[n_own:] & (flow.round_trip_px[n_own:] < 2)

@@ -4,6 +4,7 @@ Flow, corners and maps use the luma plane at reduced size; colour is touched onl
 Source-frame coordinates are continuous (a pixel's centre is at +0.5); OpenCV's count from pixel centres.
 """
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -26,8 +27,8 @@ LUMA_WIDTH_PX = 1280
 """Luma is reduced by the smallest whole number that brings it to that width: 2 for 1080p, 3 for 4K."""
 CELL_LUMA_PX = 8
 """The paper's cell, on the reduced plane."""
-WINDOW_PX = 13
-PYRAMID_LEVELS = 3
+WINDOW_PX = 11
+MAX_PYRAMID_LEVELS = 3
 SEARCH = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03)
 TEMPLATE_SIDE = 16
 CORNER_BLOCK_PX = 7
@@ -102,6 +103,7 @@ class CpuVision:
         later: PreparedFrame,
         points: NDArray[np.float32],
         guess: NDArray[np.float32],
+        reach_px: float = math.inf,
     ) -> PointFlow:
         before, after = _own(earlier), _own(later)
         if len(points) == 0:
@@ -113,7 +115,7 @@ class CpuVision:
             start,
             _to_luma(guess, after.scale),
             winSize=(WINDOW_PX, WINDOW_PX),
-            maxLevel=PYRAMID_LEVELS,
+            maxLevel=_levels(reach_px * before.scale),
             criteria=SEARCH,
             flags=cv2.OPTFLOW_USE_INITIAL_FLOW | cv2.OPTFLOW_LK_GET_MIN_EIGENVALS,
         )
@@ -328,6 +330,12 @@ def _camera_on_luma(camera: NDArray[np.float64], scale: float) -> NDArray[np.flo
     linear = camera[:, :2]
     offset = camera[:, 2] * scale + linear @ np.array([0.5, 0.5]) - 0.5
     return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def _levels(reach_px: float) -> int:
+    """Halvings after which the search window covers so many pixels of the reduced plane."""
+    doublings = reach_px / (WINDOW_PX / 2)
+    return MAX_PYRAMID_LEVELS if doublings >= 2**MAX_PYRAMID_LEVELS else max(1, math.ceil(math.log2(max(doublings, 1))))
 
 
 def _to_luma(points: NDArray[np.float32], scale: float) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Parts of the pipeline made by hand, for tests of one part at a time."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -102,6 +103,7 @@ class PaperVision:
         later: PreparedFrame,
         points: NDArray[np.float32],
         guess: NDArray[np.float32],
+        reach_px: float = math.inf,
     ) -> PointFlow:
         is_own = np.arange(len(points)) < len(points) - self.n_background
         shift = np.where(is_own[:, None], self.shift, self.background_shift).astype(np.float32)

@@ -4,6 +4,7 @@ Nothing tells the detector where the objects are: it finds them by their colour 
 so what it reports depends on what the pipeline has cut, scaled and placed there.
 """
 
+import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -196,10 +197,11 @@ class CountingVision:
         later: PreparedFrame,
         points: NDArray[np.float32],
         guess: NDArray[np.float32],
+        reach_px: float = math.inf,
     ) -> PointFlow:
         self.flow_calls += 1
         self.points_followed.append(len(points))
-        return self.inner.flow(earlier, later, points, guess)
+        return self.inner.flow(earlier, later, points, guess, reach_px)
 
     def corners(self, frame: PreparedFrame, boxes: FrameBoxes, grid: tuple[int, int]) -> NDArray[np.float32]:
         return self.inner.corners(frame, boxes, grid)
