@@ -24,6 +24,8 @@ SEED_BELOW = 6
 """A track with fewer points than this gets a fresh set..."""
 SEED_INTERVAL_S = 0.2
 """...but not more often than this: where nothing can be followed now, nothing can a frame later."""
+SEED_PAUSE_S = 0.09
+"""Between two searches for points of any tracks but new ones."""
 SEED_MARGIN = (0.18, 0.08)
 """Share of width and height at each side of a box where no points are set: mostly background there."""
 SURPRISE_SHARE = 0.4
@@ -84,6 +86,7 @@ class Tracker:
     def __init__(self, vision: Vision, n_classes: int, failure_model: FailureModel) -> None:
         self.tracks = no_tracks(n_classes)
         self._background_pts_s = -np.inf
+        self._seeded_pts_s = -np.inf
         self._vision = vision
         self._failure_model = failure_model
         self._next_id = 1
@@ -142,8 +145,13 @@ class Tracker:
         """Give points to tracks that have too few, and to the background."""
         tracks = self.tracks
         is_poor = (~np.isnan(tracks.points[..., 0])).sum(axis=1) < SEED_BELOW
-        poor = np.flatnonzero(is_poor & (pts_s - tracks.seeded_pts_s >= SEED_INTERVAL_S))
+        is_new = np.isneginf(tracks.seeded_pts_s)
+        is_due = pts_s - tracks.seeded_pts_s >= SEED_INTERVAL_S
+        if pts_s - self._seeded_pts_s < SEED_PAUSE_S:
+            is_due = is_new  # the others wait for one another: a search for many costs little more than for one
+        poor = np.flatnonzero(is_poor & is_due)
         if len(poor):
+            self._seeded_pts_s = pts_s
             tracks.seeded_pts_s[poor] = pts_s
             boxes = tracks.boxes[poor]
             margin = sizes(boxes) * np.array(SEED_MARGIN, np.float32)
