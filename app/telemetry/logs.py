@@ -52,6 +52,7 @@ def setup_logging(log_format: LogFormat, level: str, stream: TextIO | None = Non
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _without_duplicate_message,
             structlog.processors.format_exc_info,  # before redaction, so that tracebacks are redacted too
             redact_processor,
             renderer,
@@ -67,6 +68,14 @@ def setup_logging(log_format: LogFormat, level: str, stream: TextIO | None = Non
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _without_duplicate_message(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """uvicorn sends each message a second time, with colours for terminals."""
+    event.pop("color_message", None)
+    return event
 
 
 def redact_processor(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

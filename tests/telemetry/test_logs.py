@@ -95,3 +95,10 @@ def test_the_memory_for_repeats_is_bounded() -> None:
     for number in range(10):
         assert repeats.filter(logging.LogRecord("a", logging.INFO, "", 0, f"kind {number}", None, None))
     assert len(repeats._kinds) <= 3
+
+
+def test_a_message_is_not_repeated_in_colour(stream: io.StringIO) -> None:
+    setup_logging("json", "info", stream)
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted\x1b[0m"})
+    assert "color_message" not in stream.getvalue()
+    assert "Started" in stream.getvalue()
