@@ -1,6 +1,7 @@
 """A frame's result as the JSON document that every reader gets."""
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -53,23 +54,23 @@ def result_json(
         },
         "stage_ms": {stage: round(float(ms), 3) for stage, ms in result.stage_ms.items()},
         "dropped_since_last": n_dropped,
-        "objects": [_object(*pair) for pair in zip(objects, zones, strict=True)],
     }
-    return _ENCODER.encode(document).encode()
+    # Objects are most of the text, and all alike: written out by a format they take a third of the encoder's time.
+    written = ",".join([_object(item, names) for item, names in zip(objects, zones, strict=True)])
+    return f'{_ENCODER.encode(document)[:-1]},"objects":[{written}]}}'.encode()
 
 
-def _object(item: TrackedObject, zones: Sequence[str]) -> dict[str, object]:
-    return {
-        "track_id": item.track_id,
-        "class_id": item.class_id,
-        "label": item.label,
-        "box": [round(float(side), 2) for side in item.box],
-        "score": round(float(item.score), 4),
-        "origin": item.origin,
-        "detection_age_s": round(float(item.detection_age_s), 3),
-        "failure_probability": round(float(item.failure_probability), 4),
-        "zones": list(zones),
-    }
+def _object(item: TrackedObject, zones: Sequence[str]) -> str:
+    numbers = (*item.box, item.score, item.detection_age_s, item.failure_probability)
+    if not math.isfinite(sum(numbers)):
+        raise ValueError(f"track {item.track_id} has a number that is not finite: {numbers}")
+    x1, y1, x2, y2 = item.box
+    return (
+        f'{{"track_id":{item.track_id},"class_id":{item.class_id},"label":{_ENCODER.encode(item.label)},'
+        f'"box":[{x1:.2f},{y1:.2f},{x2:.2f},{y2:.2f}],"score":{item.score:.4f},"origin":"{item.origin}",'
+        f'"detection_age_s":{item.detection_age_s:.3f},"failure_probability":{item.failure_probability:.4f},'
+        f'"zones":{_ENCODER.encode(list(zones)) if zones else "[]"}}}'
+    )
 
 
 def error_code(error: BaseException | type[BaseException]) -> str:
