@@ -324,6 +324,7 @@ def test_the_benchmark_reports_every_number_with_its_unit(
     assert all(set(item) == {"median_ms", "p99_ms", "mean_ms", "n"} for item in times)
     assert all(0 <= item["median_ms"] <= item["p99_ms"] for item in times)
     assert report["http"]["raw"]["round_trip"]["median_ms"] > report["http"]["raw"]["added"]["median_ms"] > 0
+    assert report["http_alone"]["raw"]["round_trip"]["n"] == 4
     assert report["detector"]["name"] == "finder"
     assert report["sustained"]["fps"] == 30
     assert report["sustained"]["streams"] > 0

@@ -22,7 +22,7 @@ from app.ingest.image import decode
 from app.ingest.street import Street, StreetTruth
 from app.ingest.street_config import StreetConfig
 from app.offline.bench_http import HttpTimes, time_http
-from app.offline.oracle import MIN_VISIBLE, Oracle, OraclePipeline
+from app.offline.oracle import MIN_VISIBLE, IdlePipeline, Oracle, OraclePipeline
 from app.offline.timing import Times
 
 FPS = 30.0
@@ -32,7 +32,9 @@ OWN_STAGES = ("prepare", "flow", "plan", "canvas", "merge")
 WARM_UP_FRAMES = 10
 """At the start of every repetition, not counted: the first look at a scene is unlike all others."""
 N_REPETITIONS = 3
+HTTP_ALONE_BYTES = 300_000
 _JPEG_BYTES = 300_000
+_SEGMENT_BYTES = 60_000
 _QUALITIES = (60, 70, 75, 80, 85, 90, 95)
 _CANVAS_RUNS = 25
 _CANVAS_WARM_UP = 3
@@ -118,6 +120,8 @@ class BenchReport:
     detector: DetectorTimes | None
     http: Mapping[str, HttpTimes]
     """By kind of body."""
+    http_alone: Mapping[str, HttpTimes]
+    """The same for frames of `HTTP_ALONE_BYTES` that take no time to decode, to sessions that answer at once."""
     sustained: StreamEstimate
 
 
@@ -130,6 +134,13 @@ class Clip:
     truths: tuple[StreetTruth, ...]
     canvas_picture: NDArray[np.uint8]
     """One frame, decoded."""
+
+
+def padded_jpeg(pixels: NDArray[np.uint8], n_bytes: int) -> bytes:
+    """A JPEG of (H, W, 3) BGR pixels filled up to about `n_bytes` with application segments that decoders skip."""
+    plain = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=90, colorspace="BGR")
+    segment = b"\xff\xef" + (_SEGMENT_BYTES - 2).to_bytes(2, "big") + bytes(_SEGMENT_BYTES - 4)
+    return plain[:2] + segment * max(0, (n_bytes - len(plain)) // _SEGMENT_BYTES) + plain[2:]
 
 
 def bench(
@@ -161,6 +172,9 @@ def bench(
     say("HTTP")
     server = make_server(lambda config: OraclePipeline(clip.truths, config, clock, input_sizes), Oracle(input_sizes))
     http = time_http(server, clip.jpegs, fps=FPS, n_warm_up=WARM_UP_FRAMES)
+    idle = make_server(lambda config: IdlePipeline(clip.truths, config, clock, input_sizes), Oracle(input_sizes))
+    light = [padded_jpeg(clip.canvas_picture[:64, :64], HTTP_ALONE_BYTES)] * len(clip.jpegs)
+    http_alone = time_http(idle, light, fps=FPS, n_warm_up=WARM_UP_FRAMES)
     n_frames = max(samples.n_frames, 1)
     cpu_ms = samples.cpu_ms / n_frames
     return BenchReport(
@@ -179,6 +193,7 @@ def bench(
         cpu_ms_per_frame=cpu_ms,
         detector=measured,
         http=http,
+        http_alone=http_alone,
         sustained=_sustained(cpu_ms, measured, http["raw"]),
     )
 

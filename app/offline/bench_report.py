@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from app.offline.bench import STAGES, BenchReport
+from app.offline.bench import HTTP_ALONE_BYTES, STAGES, BenchReport
 from app.offline.timing import Times
 
 _NAMES = {"own": "everything but decode and detector", "total": "everything (detector: oracle)"}
@@ -20,6 +20,7 @@ def as_json(report: BenchReport) -> dict[str, object]:
     document["stages"] = {name: asdict(times) for name, times in report.stages.items()}
     document["detector"] = asdict(detector) if detector else None
     document["http"] = {body: asdict(times) for body, times in report.http.items()}
+    document["http_alone"] = {body: asdict(times) for body, times in report.http_alone.items()}
     document["sustained"] = asdict(report.sustained)
     return {name: _rounded(value) for name, value in document.items()}
 
@@ -51,6 +52,10 @@ def _tables(report: BenchReport) -> Iterator[RenderableType]:
     for body, times in report.http.items():
         _row(http, f"{body} body", times.added)
     yield http
+    alone = _table(f"HTTP alone, {HTTP_ALONE_BYTES // 1000} kB, nothing to do", "median ms", "p99 ms", "frames")
+    for body, times in report.http_alone.items():
+        _row(alone, f"{body} body", times.round_trip)
+    yield alone
     estimate = report.sustained
     yield (
         f"Streams sustained at {estimate.fps:g} frames/s: {estimate.streams:.1f} "
