@@ -1,5 +1,6 @@
 """The numbers and times that a session gives to the frames pushed to it."""
 
+import math
 from dataclasses import dataclass
 
 from app.core.errors import FrameOutOfOrder
@@ -76,4 +77,5 @@ class Timeline:
         if pts_s is not None and pts_s > self._last.pts_s:
             return pts_s
         step_s = max(arrival_s - self._last.arrival_s, _MIN_STEP_S)
-        return round(self._last.pts_s + step_s, 6)
+        # Far from 0 a microsecond is less than a float can tell; the next number it can tell has to do.
+        return max(round(self._last.pts_s + step_s, 6), math.nextafter(self._last.pts_s, math.inf))
