@@ -1,6 +1,6 @@
 """Geometry of boxes: float32 `(N, 4)` xyxy in continuous pixels, width = x2 − x1."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,8 @@ def contains(outer: NDArray[np.float32], inner: NDArray[np.float32]) -> NDArray[
 def clip(boxes: Boxes, width: float, height: float) -> Boxes:
     """Boxes cut to the rectangle (0, 0)–(width, height)."""
     limit = np.array([width, height, width, height], np.float32)
-    return np.clip(boxes, 0, limit)  # type: ignore[return-value]
+    clipped: Any = np.clip(boxes, 0, limit)  # NumPy's stubs lose the kind of boxes, or not, by version
+    return clipped
 
 
 def pad(boxes: Boxes, by: NDArray[np.float32]) -> Boxes:

@@ -224,4 +224,5 @@ class FastestDetDecoder:
 def softmax(logits: FloatArray) -> FloatArray:
     """Shares along the last axis, summing to 1."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    shares: FloatArray = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)
+    return shares

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -152,8 +151,7 @@ class StreamClock:
 
 
 def _rate(stream: VideoStream) -> float | None:
-    rates: tuple[Fraction | None, ...] = (stream.average_rate, stream.guessed_rate)
-    return next((float(rate) for rate in rates if rate), None)
+    return next((float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate), None)
 
 
 def picture_of(frame: VideoFrame) -> YuvPicture:
