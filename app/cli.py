@@ -32,9 +32,11 @@ from app.ingest.source import Source, open_source
 from app.ingest.street_source import StreetSource
 from app.main import Server, create_app
 from app.offline.bench import BenchOptions, bench
+from app.offline.bench_http import Service
 from app.offline.bench_report import as_json, tables
 from app.offline.output import Sink, output_file, text_file, write_line
 from app.offline.run import RunOptions, RunSummary, Step, run
+from app.sessions.manager import SessionRegistry
 from app.telemetry.logs import setup_logging
 
 STDOUT = "-"
@@ -415,14 +417,18 @@ def bench_command(
     options = BenchOptions(size, tracks, frames, settings.flexpatch.pipeline_config())
     model = _detector(settings) if settings.detector else None
 
-    def make_server(make_pipeline: Callable[[PipelineConfig], Pipeline], known_as: Detector) -> Server:
-        service = create_app(settings, detector=known_as, make_pipeline=lambda _, config: make_pipeline(config))
-        return Server(service, settings)
+    def make_service(make_pipeline: Callable[[PipelineConfig], Pipeline], known_as: Detector) -> Service:
+        app = create_app(settings, detector=known_as, make_pipeline=lambda _, config: make_pipeline(config))
+        registry: SessionRegistry = app.state.services.registry
+        return Service(
+            Server(app, settings),
+            lambda session, data, capture: registry.get(session).submit(data, capture=capture).result(),
+        )
 
     with ExitStack() as stack:
         file = stack.enter_context(text_file(json)) if json else None
         with Console(stderr=True).status("Measuring") as status:
-            report = bench(options, model, make_server, say=status.update)
+            report = bench(options, model, make_service, say=status.update)
         if file:
             file.write(dumps(as_json(report), indent=2) + "\n")
     Console().print(tables(report))

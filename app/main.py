@@ -148,7 +148,8 @@ def _build(services: Services, clock: Clock) -> FastAPI:
         ],
     )
     app.state.services = services
-    for module in (sessions, frames, websocket, results, preview, health):
+    # Frames first: the busiest route is the first to be compared with a request's path.
+    for module in (frames, sessions, websocket, results, preview, health):
         app.include_router(module.router)
     if health.DASHBOARD.is_file():
         app.mount("/web", StaticFiles(directory=health.DASHBOARD.parent), name="web")

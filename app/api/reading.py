@@ -10,6 +10,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from app.api.schemas import MAX_SEQ
 from app.core.errors import FrameTooLarge, InputError
 from app.core.types import CaptureTime
 
@@ -48,6 +49,19 @@ async def read_frame(request: Request, max_bytes: int) -> bytes:
 def too_large(max_bytes: int) -> FrameTooLarge:
     """The error for a frame of too many bytes."""
     return FrameTooLarge(f"The frame has more than {max_bytes} bytes; compress it more or send fewer pixels.")
+
+
+def parse_seq(value: str) -> int:
+    """A frame's number, as its sender says it.
+
+    Raises:
+        InputError: it is no whole number from 1 to `MAX_SEQ`.
+    """
+    text = value.strip()
+    # No Python integer of unbounded length is ever made from what a client sends.
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_SEQ)) and 1 <= int(text) <= MAX_SEQ:
+        return int(text)
+    raise InputError(f"The frame number {value[:100]!r} is not a whole number from 1 to {MAX_SEQ}.")
 
 
 def parse_capture_time(value: str | float) -> CaptureTime:

@@ -11,14 +11,13 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from app.api.openapi import responses
-from app.api.schemas import CandidateModel, ExplanationModel, FrameResultModel, ResultPage
+from app.api.schemas import MAX_SEQ, CandidateModel, ExplanationModel, FrameResultModel, ResultPage
 from app.api.services import ServicesParameter, SessionParameter
 from app.core.errors import SessionEnded
 from app.core.wire import error_code
 from app.sessions.result_log import Gap, LogEvent, ResultRecord
 from app.sessions.session import Session
 
-MAX_SEQ = 2**53
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
 _MAX_WAIT_S = 60.0

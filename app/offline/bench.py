@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import simplejpeg
-import uvicorn
 from numpy.typing import NDArray
 
 from app.core.clock import Clock, SystemClock
@@ -21,8 +20,8 @@ from app.flexpatch.pipeline import Pipeline
 from app.ingest.image import decode
 from app.ingest.street import Street, StreetTruth
 from app.ingest.street_config import StreetConfig
-from app.offline.bench_http import HttpTimes, time_http
-from app.offline.oracle import MIN_VISIBLE, IdlePipeline, Oracle, OraclePipeline
+from app.offline.bench_http import HttpReport, Service, time_http
+from app.offline.oracle import MIN_VISIBLE, Oracle, OraclePipeline
 from app.offline.timing import Times
 
 FPS = 30.0
@@ -32,15 +31,13 @@ OWN_STAGES = ("prepare", "flow", "plan", "canvas", "merge")
 WARM_UP_FRAMES = 10
 """At the start of every repetition, not counted: the first look at a scene is unlike all others."""
 N_REPETITIONS = 3
-HTTP_ALONE_BYTES = 300_000
 _JPEG_BYTES = 300_000
-_SEGMENT_BYTES = 60_000
 _QUALITIES = (60, 70, 75, 80, 85, 90, 95)
 _CANVAS_RUNS = 25
 _CANVAS_WARM_UP = 3
 
-MakeServer = Callable[[Callable[[PipelineConfig], Pipeline], Detector], uvicorn.Server]
-"""From the maker of the sessions' pipelines, and the detector they are told of, to the service, not yet started."""
+MakeService = Callable[[Callable[[PipelineConfig], Pipeline], Detector], Service]
+"""From the maker of the sessions' pipelines, and the detector they are told of, to the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +115,7 @@ class BenchReport:
     cpu_ms_per_frame: float
     """Of all cores together, decoding included, the detector not."""
     detector: DetectorTimes | None
-    http: Mapping[str, HttpTimes]
-    """By kind of body."""
-    http_alone: Mapping[str, HttpTimes]
-    """The same for frames of `HTTP_ALONE_BYTES` that take no time to decode, to sessions that answer at once."""
+    http: HttpReport
     sustained: StreamEstimate
 
 
@@ -136,17 +130,10 @@ class Clip:
     """One frame, decoded."""
 
 
-def padded_jpeg(pixels: NDArray[np.uint8], n_bytes: int) -> bytes:
-    """A JPEG of (H, W, 3) BGR pixels filled up to about `n_bytes` with application segments that decoders skip."""
-    plain = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=90, colorspace="BGR")
-    segment = b"\xff\xef" + (_SEGMENT_BYTES - 2).to_bytes(2, "big") + bytes(_SEGMENT_BYTES - 4)
-    return plain[:2] + segment * max(0, (n_bytes - len(plain)) // _SEGMENT_BYTES) + plain[2:]
-
-
 def bench(
     options: BenchOptions,
     detector: Detector | None,
-    make_server: MakeServer,
+    make_service: MakeService,
     *,
     say: Callable[[str], object] = lambda _text: None,
 ) -> BenchReport:
@@ -170,11 +157,8 @@ def bench(
         say(f"Detector {detector.name}")
         measured = _time_detector(detector, clip, samples)
     say("HTTP")
-    server = make_server(lambda config: OraclePipeline(clip.truths, config, clock, input_sizes), Oracle(input_sizes))
-    http = time_http(server, clip.jpegs, fps=FPS, n_warm_up=WARM_UP_FRAMES)
-    idle = make_server(lambda config: IdlePipeline(clip.truths, config, clock, input_sizes), Oracle(input_sizes))
-    light = [padded_jpeg(clip.canvas_picture[:64, :64], HTTP_ALONE_BYTES)] * len(clip.jpegs)
-    http_alone = time_http(idle, light, fps=FPS, n_warm_up=WARM_UP_FRAMES)
+    service = make_service(lambda config: OraclePipeline(clip.truths, config, clock, input_sizes), Oracle(input_sizes))
+    http = time_http(service, clip.jpegs, fps=FPS, n_warm_up=WARM_UP_FRAMES)
     n_frames = max(samples.n_frames, 1)
     cpu_ms = samples.cpu_ms / n_frames
     return BenchReport(
@@ -193,8 +177,7 @@ def bench(
         cpu_ms_per_frame=cpu_ms,
         detector=measured,
         http=http,
-        http_alone=http_alone,
-        sustained=_sustained(cpu_ms, measured, http["raw"]),
+        sustained=_sustained(cpu_ms, measured, http.bodies["raw"].added),
     )
 
 
@@ -283,8 +266,8 @@ def _time_canvas(detector: Detector, clip: Clip, size: Size) -> CanvasTimes:
     return CanvasTimes(size, Times.of(samples_ms), cpu_ms)
 
 
-def _sustained(cpu_ms: float, detector: DetectorTimes | None, http: HttpTimes) -> StreamEstimate:
-    cost_ms = cpu_ms + http.added.median_ms + (detector.cpu_ms_per_frame if detector else 0.0)
+def _sustained(cpu_ms: float, detector: DetectorTimes | None, http_added: Times) -> StreamEstimate:
+    cost_ms = cpu_ms + http_added.median_ms + (detector.cpu_ms_per_frame if detector else 0.0)
     parts = "decoding, pipeline, HTTP with a raw body" + (", detector" if detector else ", without the detector")
     how = f"cores × 1000 ms / ({FPS:g} frames × processor milliseconds of one frame: {parts})"
     streams = available_cores() * 1e3 / (FPS * cost_ms)

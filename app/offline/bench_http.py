@@ -1,26 +1,41 @@
-"""What HTTP adds to a frame: the real service over loopback, its own accounting taken off."""
+"""What HTTP adds to a frame: the real service over loopback, against handing the same frame to a session directly."""
 
 import http.client
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import uvicorn
 
 from app.core.errors import FlexPatchError
+from app.core.types import CaptureTime
 from app.offline.timing import Times
 
 BODIES = ("raw", "multipart")
+DIRECT = "direct"
+"""The session that gets its frames without HTTP."""
 _HOST = "127.0.0.1"
+_TIMEOUT_S = 30.0
 _START_TIMEOUT_S = 10.0
 _POLL_S = 0.01
 _BOUNDARY = "flexpatch-bench"
+_CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service under measurement, with a way past HTTP."""
+
+    server: uvicorn.Server
+    """Not yet started."""
+    hand_over: Callable[[str, bytes, CaptureTime], object]
+    """Gives an encoded frame to a session, by name, and waits for its result. For any thread but the event loop's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,73 +43,159 @@ class HttpTimes:
     """One frame as one request."""
 
     added: Times
-    """The client's round trip less decoding and the pipeline's stages."""
+    """The client's round trip less the time that the same frame took when handed to a session directly."""
     round_trip: Times
 
 
-def time_http(server: uvicorn.Server, jpegs: Sequence[bytes], *, fps: float, n_warm_up: int) -> dict[str, HttpTimes]:
-    """Push frames to the service, each as a raw body to one session and as a form to another.
+@dataclass(frozen=True, slots=True)
+class HttpReport:
+    """The same frames on each way into the service."""
+
+    direct: Times
+    """Handed to a session in the service's own process: queue, decoding, pipeline and the result's JSON."""
+    bodies: Mapping[str, HttpTimes]
+    """By kind of body."""
+
+
+def time_http(service: Service, jpegs: Sequence[bytes], *, fps: float, n_warm_up: int) -> HttpReport:
+    """Push frames as a raw body to one session, as a form to another, and directly to a third.
+
+    The three take turns within each frame, another one first each time: a change in the machine's speed, and
+    what the one before left in its caches, meet all alike.
 
     Args:
-        server: not yet started; stopped in the end.
+        service: started here, and stopped in the end.
         n_warm_up: first frames that are pushed and not counted.
-    Returns:
-        By kind of body.
     Raises:
         FlexPatchError: the service did not start, or refused a frame.
     """
-    with _running(server) as port, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as client:
-        # A client of its own process, as clients are: in this one it would fight the service for the interpreter.
-        added, round_trips = client.submit(_push, port, jpegs, fps, n_warm_up).result()
-    return {body: HttpTimes(Times.of(added[body]), Times.of(round_trips[body])) for body in BODIES}
-
-
-def _push(
-    port: int, jpegs: Sequence[bytes], fps: float, n_warm_up: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Milliseconds added and of the round trip for each counted frame, by kind of body."""
-    added: dict[str, list[float]] = {body: [] for body in BODIES}
-    round_trips: dict[str, list[float]] = {body: [] for body in BODIES}
-    with closing(http.client.HTTPConnection(_HOST, port, timeout=30)) as connection:
-        for body in BODIES:
-            _post(connection, "/sessions", json.dumps({"id": body}).encode(), {"Content-Type": "application/json"})
+    ways = (DIRECT, *BODIES)
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    with _running(service.server) as port, _client(port, jpegs, fps) as client:
+        for way in ways:
+            _open_session(port, way)
         for index, jpeg in enumerate(jpegs):
-            for body in BODIES:
-                content, headers = _request(body, jpeg)
-                headers["X-Capture-Time"] = f"{index / fps:.6f}"
-                started_s = time.perf_counter()
-                answer = _post(connection, f"/sessions/{body}/frames", content, headers)
-                round_trip_ms = (time.perf_counter() - started_s) * 1e3
+            for turn in range(len(ways)):
+                way = ways[(index + turn) % len(ways)]
+                ms = _hand_over_ms(service, jpeg, index / fps) if way == DIRECT else _ask(client, index, way)
                 if index >= n_warm_up:
-                    round_trips[body].append(round_trip_ms)
-                    added[body].append(round_trip_ms - _accounted_ms(answer))
-    return added, round_trips
+                    times[way].append(ms)
+    direct = times[DIRECT]
+    bodies = {
+        body: HttpTimes(
+            added=Times.of([ms - base for ms, base in zip(times[body], direct, strict=True)]),
+            round_trip=Times.of(times[body]),
+        )
+        for body in BODIES
+    }
+    return HttpReport(Times.of(direct), bodies)
 
 
-def _request(body: str, jpeg: bytes) -> tuple[bytes, dict[str, str]]:
+def _hand_over_ms(service: Service, jpeg: bytes, capture_s: float) -> float:
+    started_s = time.perf_counter()
+    service.hand_over(DIRECT, jpeg, CaptureTime(capture_s, "client"))
+    return (time.perf_counter() - started_s) * 1e3
+
+
+def _ask(client: Connection, index: int, body: str) -> float:
+    client.send((index, body))
+    answer: float | FlexPatchError = client.recv()
+    if isinstance(answer, FlexPatchError):
+        raise answer
+    return answer
+
+
+@contextmanager
+def _client(port: int, jpegs: Sequence[bytes], fps: float) -> Iterator[Connection]:
+    """A client in a process of its own, as clients are: in this one it would fight the service for the interpreter.
+
+    Sent the index of a frame and a kind of body, it pushes that and sends back the milliseconds, or what went wrong.
+    """
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_push, args=(port, jpegs, fps, theirs), name="bench-client", daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    except EOFError:
+        raise FlexPatchError("The benchmark's client ended unexpectedly.") from None
+    finally:
+        ours.close()
+        process.join(_START_TIMEOUT_S)
+
+
+def _push(port: int, jpegs: Sequence[bytes], fps: float, commands: Connection) -> None:
+    """The client: until the pipe is closed, push the frames that it is told."""
+    try:
+        with closing(socket.create_connection((_HOST, port), _TIMEOUT_S)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while True:
+                index, body = commands.recv()
+                commands.send(_round_trip_ms(connection, body, jpegs[index], index / fps))
+    except EOFError:
+        return
+    except (FlexPatchError, OSError) as error:
+        commands.send(FlexPatchError(str(error)))
+
+
+def _open_session(port: int, name: str) -> None:
+    with closing(http.client.HTTPConnection(_HOST, port, timeout=_TIMEOUT_S)) as connection:
+        body = json.dumps({"id": name})
+        connection.request("POST", "/sessions", body, {"Content-Type": "application/json"})
+        _check(connection.getresponse())
+
+
+def _round_trip_ms(connection: socket.socket, body: str, jpeg: bytes, capture_s: float) -> float:
+    """From the request's first byte to the answer's last.
+
+    Bytes on a socket: a client library of Python's would add about half as much again as the service.
+    """
+    content_type, content = _content(body, jpeg)
+    head = (
+        f"POST /sessions/{body}/frames HTTP/1.1\r\nHost: {_HOST}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(content)}\r\nX-Capture-Time: {capture_s:.6f}\r\n\r\n"
+    )
+    request = head.encode() + content
+    started_s = time.perf_counter()
+    connection.sendall(request)
+    answer = _read_answer(connection)
+    elapsed_ms = (time.perf_counter() - started_s) * 1e3
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise FlexPatchError(f"The service refused a frame: {answer[:1000].decode(errors='replace')}")
+    return elapsed_ms
+
+
+def _read_answer(connection: socket.socket) -> bytes:
+    """A whole response whose length is declared."""
+    answer = b""
+    n_bytes = None
+    while n_bytes is None or len(answer) < n_bytes:
+        chunk = connection.recv(_CHUNK_BYTES)
+        if not chunk:
+            raise FlexPatchError("The service closed the connection in the middle of an answer.")
+        answer += chunk
+        head, end, _ = answer.partition(b"\r\n\r\n")
+        if end and n_bytes is None:
+            n_bytes = len(head) + len(end) + int(head.lower().partition(b"content-length: ")[2].split(maxsplit=1)[0])
+    return answer
+
+
+def _content(body: str, jpeg: bytes) -> tuple[str, bytes]:
+    """Type and bytes of a request's body."""
     if body == "raw":
-        return jpeg, {"Content-Type": "image/jpeg"}
+        return "image/jpeg", jpeg
     head = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="frame"; filename="frame.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     )
-    content = head.encode() + jpeg + f"\r\n--{_BOUNDARY}--\r\n".encode()
-    return content, {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    return f"multipart/form-data; boundary={_BOUNDARY}", head.encode() + jpeg + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
-def _post(connection: http.client.HTTPConnection, path: str, content: bytes, headers: Mapping[str, str]) -> bytes:
-    connection.request("POST", path, content, dict(headers))
-    response = connection.getresponse()
+def _check(response: http.client.HTTPResponse) -> None:
     answer = response.read()
     if response.status >= 300:
-        raise FlexPatchError(f"The service answered {response.status} to POST {path}: {answer[:300].decode()}")
-    return answer
-
-
-def _accounted_ms(answer: bytes) -> float:
-    """What the session says it spent on the frame."""
-    stage_ms: Mapping[str, float] = json.loads(answer)["stage_ms"]
-    return sum(stage_ms.values())
+        raise FlexPatchError(f"The service answered {response.status}: {answer[:300].decode(errors='replace')}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from app.offline.bench import HTTP_ALONE_BYTES, STAGES, BenchReport
+from app.offline.bench import STAGES, BenchReport
 from app.offline.timing import Times
 
 _NAMES = {"own": "everything but decode and detector", "total": "everything (detector: oracle)"}
@@ -19,8 +19,7 @@ def as_json(report: BenchReport) -> dict[str, object]:
     detector = report.detector
     document["stages"] = {name: asdict(times) for name, times in report.stages.items()}
     document["detector"] = asdict(detector) if detector else None
-    document["http"] = {body: asdict(times) for body, times in report.http.items()}
-    document["http_alone"] = {body: asdict(times) for body, times in report.http_alone.items()}
+    document["http"] = asdict(report.http)
     document["sustained"] = asdict(report.sustained)
     return {name: _rounded(value) for name, value in document.items()}
 
@@ -48,14 +47,12 @@ def _tables(report: BenchReport) -> Iterator[RenderableType]:
         for item in report.detector.canvases:
             _row(canvases, str(item.canvas), item.wall)
         yield canvases
-    http = _table("HTTP, added to decode and pipeline", "median ms", "p99 ms", "frames")
-    for body, times in report.http.items():
-        _row(http, f"{body} body", times.added)
+    http = _table(f"One frame of {report.jpeg_mean_bytes / 1e3:.0f} kB to its result", "median ms", "p99 ms", "frames")
+    _row(http, "handed to the session directly", report.http.direct)
+    for body, times in report.http.bodies.items():
+        _row(http, f"HTTP, {body} body", times.round_trip)
+        _row(http, f"   added by HTTP, {body} body", times.added)
     yield http
-    alone = _table(f"HTTP alone, {HTTP_ALONE_BYTES // 1000} kB, nothing to do", "median ms", "p99 ms", "frames")
-    for body, times in report.http_alone.items():
-        _row(alone, f"{body} body", times.round_trip)
-    yield alone
     estimate = report.sustained
     yield (
         f"Streams sustained at {estimate.fps:g} frames/s: {estimate.streams:.1f} "

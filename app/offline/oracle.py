@@ -16,8 +16,6 @@ from app.core.types import (
     PatchCopy,
     PreparedFrame,
     Size,
-    TrackedObject,
-    Work,
 )
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
@@ -89,20 +87,6 @@ class OraclePipeline(Pipeline):
     def step(self, frame: Frame) -> FrameResult:
         self._oracle.truth = self._truths[frame.seq - 1]
         return super().step(frame)
-
-
-class IdlePipeline(OraclePipeline):
-    """Answers at once with what the frame is known to show: what is left to measure is the way there and back."""
-
-    def step(self, frame: Frame) -> FrameResult:
-        truth = self._truths[frame.seq - 1]
-        objects = tuple(
-            TrackedObject(track_id, class_id, LABELS[class_id], (x1, y1, x2, y2), _SCORE, "tracked", 0.0, 0.0)
-            for track_id, class_id, (x1, y1, x2, y2) in zip(
-                truth.ids.tolist(), truth.class_ids.tolist(), truth.boxes.tolist(), strict=True
-            )
-        )
-        return FrameResult(frame.seq, frame.pts_s, frame.size, objects, Work("track"))
 
 
 def _on_patch(truth: StreetTruth, copy: PatchCopy) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

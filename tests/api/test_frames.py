@@ -171,6 +171,14 @@ def test_a_form_of_very_many_parts_is_not_read_to_its_end(api: Api) -> None:
     assert n_sent <= 50
 
 
+def test_a_frame_number_in_other_digits_is_refused(api: Api) -> None:
+    api.open()
+    headers = [("Content-Type", "image/jpeg"), ("X-Frame-Seq", "\u0663".encode())]
+    response = api.post("/sessions/a/frames", content=jpeg(), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (422, "input_error")
+    assert "from 1 to" in response.json()["detail"]
+
+
 def test_the_clients_numbers_are_kept_and_must_increase(api: Api) -> None:
     api.open()
     assert api.push(X_Frame_Seq="41").json()["seq"] == 41
@@ -178,7 +186,7 @@ def test_the_clients_numbers_are_kept_and_must_increase(api: Api) -> None:
     for stale in ("42", "7"):
         response = api.push(X_Frame_Seq=stale)
         assert (response.status_code, response.json()["code"]) == (409, "frame_out_of_order")
-    for nonsense in ("0", "-1", "x", "1.5", str(2**60)):
+    for nonsense in ("", "0", "-1", "x", "1.5", "1_0", str(2**60), "9" * 5000):
         assert api.push(X_Frame_Seq=nonsense).status_code == 422
 
 

@@ -89,7 +89,7 @@ def test_openapi_documents_every_route_with_its_problems(api: Api) -> None:
     } == set(paths)
     push = paths["/sessions/{session_id}/frames"]["post"]
     assert {"image/jpeg", "image/png", "image/webp", "multipart/form-data"} <= set(push["requestBody"]["content"])
-    assert {parameter["name"] for parameter in push["parameters"]} == {"session_id", "x-frame-seq", "x-capture-time"}
+    assert {parameter["name"] for parameter in push["parameters"]} == {"session_id", "X-Frame-Seq", "X-Capture-Time"}
     for path, operations in paths.items():
         for operation in operations.values():
             assert operation["summary"], path

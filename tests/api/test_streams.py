@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from app.core.errors import DetectorFailed
 from app.sessions.manager import SessionRegistry
+from app.sessions.state import SessionState
 from tests.api.conftest import IMAGE, make_app, server_for
 from tests.sessions.fakes import WAIT_S, Bench, ScriptedPipeline, jpeg, session_threads, spec, wait_until
 
@@ -41,7 +42,9 @@ class Service:
         self.client = httpx.Client(base_url=f"http://{address}", timeout=WAIT_S)
 
     def open(self, session_id: str, **body: Any) -> ScriptedPipeline:
+        """Create a session whose worker is at work; returns its pipeline."""
         assert self.client.post("/sessions", json={"id": session_id, **body}).status_code == 201
+        wait_until(lambda: self.registry.get(session_id).status.state is SessionState.RUNNING)
         return self.bench.pipeline
 
     def push(self, session_id: str, n_frames: int = 1) -> None:

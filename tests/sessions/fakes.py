@@ -36,6 +36,9 @@ from app.sessions.model import SessionSpec, SessionTools
 from app.telemetry.metrics import Metrics
 
 WAIT_S = 5.0
+"""Longer than anything here takes; only a failing test waits so long."""
+START_UNIX_S = 1_767_225_600.0
+"""2026-01-01T00:00:00Z."""
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -44,11 +47,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, "waited in vain"
         threading.Event().wait(0.001)
-
-
-"""Longer than anything here takes; only a failing test waits so long."""
-START_UNIX_S = 1_767_225_600.0
-"""2026-01-01T00:00:00Z."""
 
 
 def jpeg(width: int = 64, height: int = 48, grey: int = 90) -> bytes:
