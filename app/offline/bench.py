@@ -158,7 +158,7 @@ def bench(
         measured = _time_detector(detector, clip, samples)
     say("HTTP")
     service = make_service(lambda config: OraclePipeline(clip.truths, config, clock, input_sizes), Oracle(input_sizes))
-    http = time_http(service, clip.jpegs, fps=FPS, n_warm_up=WARM_UP_FRAMES)
+    http = time_http(service, clip.jpegs, fps=FPS, n_warm_up=WARM_UP_FRAMES, n_repetitions=N_REPETITIONS)
     n_frames = max(samples.n_frames, 1)
     cpu_ms = samples.cpu_ms / n_frames
     return BenchReport(

@@ -19,7 +19,7 @@ from app.offline.timing import Times
 
 BODIES = ("raw", "multipart")
 DIRECT = "direct"
-"""The session that gets its frames without HTTP."""
+"""The way without HTTP."""
 _HOST = "127.0.0.1"
 _TIMEOUT_S = 30.0
 _START_TIMEOUT_S = 10.0
@@ -57,7 +57,9 @@ class HttpReport:
     """By kind of body."""
 
 
-def time_http(service: Service, jpegs: Sequence[bytes], *, fps: float, n_warm_up: int) -> HttpReport:
+def time_http(
+    service: Service, jpegs: Sequence[bytes], *, fps: float, n_warm_up: int, n_repetitions: int
+) -> HttpReport:
     """Push frames as a raw body to one session, as a form to another, and directly to a third.
 
     The three take turns within each frame, another one first each time: a change in the machine's speed, and
@@ -65,21 +67,27 @@ def time_http(service: Service, jpegs: Sequence[bytes], *, fps: float, n_warm_up
 
     Args:
         service: started here, and stopped in the end.
-        n_warm_up: first frames that are pushed and not counted.
+        n_warm_up: first frames of each repetition, pushed and not counted.
+        n_repetitions: how often all frames are pushed, each time to new sessions.
     Raises:
         FlexPatchError: the service did not start, or refused a frame.
     """
     ways = (DIRECT, *BODIES)
     times: dict[str, list[float]] = {way: [] for way in ways}
     with _running(service.server) as port, _client(port, jpegs, fps) as client:
-        for way in ways:
-            _open_session(port, way)
-        for index, jpeg in enumerate(jpegs):
-            for turn in range(len(ways)):
-                way = ways[(index + turn) % len(ways)]
-                ms = _hand_over_ms(service, jpeg, index / fps) if way == DIRECT else _ask(client, index, way)
-                if index >= n_warm_up:
-                    times[way].append(ms)
+        for repetition in range(n_repetitions):
+            sessions = {way: f"{way}-{repetition}" for way in ways}
+            for session in sessions.values():
+                _open_session(port, session)
+            for index, jpeg in enumerate(jpegs):
+                for turn in range(len(ways)):
+                    way = ways[(index + turn) % len(ways)]
+                    if way == DIRECT:
+                        ms = _hand_over_ms(service, sessions[way], jpeg, index / fps)
+                    else:
+                        ms = _ask(client, sessions[way], way, index)
+                    if index >= n_warm_up:
+                        times[way].append(ms)
     direct = times[DIRECT]
     bodies = {
         body: HttpTimes(
@@ -91,14 +99,14 @@ def time_http(service: Service, jpegs: Sequence[bytes], *, fps: float, n_warm_up
     return HttpReport(Times.of(direct), bodies)
 
 
-def _hand_over_ms(service: Service, jpeg: bytes, capture_s: float) -> float:
+def _hand_over_ms(service: Service, session: str, jpeg: bytes, capture_s: float) -> float:
     started_s = time.perf_counter()
-    service.hand_over(DIRECT, jpeg, CaptureTime(capture_s, "client"))
+    service.hand_over(session, jpeg, CaptureTime(capture_s, "client"))
     return (time.perf_counter() - started_s) * 1e3
 
 
-def _ask(client: Connection, index: int, body: str) -> float:
-    client.send((index, body))
+def _ask(client: Connection, session: str, body: str, index: int) -> float:
+    client.send((session, body, index))
     answer: float | FlexPatchError = client.recv()
     if isinstance(answer, FlexPatchError):
         raise answer
@@ -109,7 +117,7 @@ def _ask(client: Connection, index: int, body: str) -> float:
 def _client(port: int, jpegs: Sequence[bytes], fps: float) -> Iterator[Connection]:
     """A client in a process of its own, as clients are: in this one it would fight the service for the interpreter.
 
-    Sent the index of a frame and a kind of body, it pushes that and sends back the milliseconds, or what went wrong.
+    Told session, kind of body and index of a frame, it pushes that and sends back the milliseconds, or an error.
     """
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -131,8 +139,8 @@ def _push(port: int, jpegs: Sequence[bytes], fps: float, commands: Connection) -
         with closing(socket.create_connection((_HOST, port), _TIMEOUT_S)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while True:
-                index, body = commands.recv()
-                commands.send(_round_trip_ms(connection, body, jpegs[index], index / fps))
+                session, body, index = commands.recv()
+                commands.send(_round_trip_ms(connection, session, _content(body, jpegs[index]), index / fps))
     except EOFError:
         return
     except (FlexPatchError, OSError) as error:
@@ -146,14 +154,14 @@ def _open_session(port: int, name: str) -> None:
         _check(connection.getresponse())
 
 
-def _round_trip_ms(connection: socket.socket, body: str, jpeg: bytes, capture_s: float) -> float:
+def _round_trip_ms(connection: socket.socket, session: str, body: tuple[str, bytes], capture_s: float) -> float:
     """From the request's first byte to the answer's last.
 
     Bytes on a socket: a client library of Python's would add about half as much again as the service.
     """
-    content_type, content = _content(body, jpeg)
+    content_type, content = body
     head = (
-        f"POST /sessions/{body}/frames HTTP/1.1\r\nHost: {_HOST}\r\nContent-Type: {content_type}\r\n"
+        f"POST /sessions/{session}/frames HTTP/1.1\r\nHost: {_HOST}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(content)}\r\nX-Capture-Time: {capture_s:.6f}\r\n\r\n"
     )
     request = head.encode() + content
