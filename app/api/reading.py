@@ -21,7 +21,7 @@ FORM_FIELD = "frame"
 _FORM_SLACK_BYTES = 64 * 1024
 """What a form may hold besides the frame."""
 
-_SECONDS = re.compile(r"\d{1,14}(?:\.\d{0,12})?")
+_SECONDS = re.compile(r"(?=\.?\d)\d{0,14}(?:\.\d{0,30})?", re.ASCII)
 _LATEST_UNIX_S = 253_402_300_799.0
 
 

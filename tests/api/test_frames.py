@@ -199,6 +199,8 @@ def test_the_clients_numbers_are_kept_and_must_increase(api: Api) -> None:
         (str(START_UNIX_S), "2026-01-01T00:00:00.000Z"),
         (" 12.5 ", "1970-01-01T00:00:12.500Z"),
         ("0", "1970-01-01T00:00:00.000Z"),
+        ("1.03333333333333333333", "1970-01-01T00:00:01.033Z"),
+        (".25", "1970-01-01T00:00:00.250Z"),
     ],
 )
 def test_capture_times_are_understood(api: Api, given: str, shown: str) -> None:
@@ -209,7 +211,7 @@ def test_capture_times_are_understood(api: Api, given: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "nonsense",
-    ["yesterday", "", "-5", "nan", "inf", "1e400", "1767225600000", "1969-12-31T00:00:00Z", "1_0", "2026-13-01"],
+    ["yesterday", "", "-5", "nan", "inf", "1e400", "1767225600000", "1969-12-31T00:00:00Z", "1_0", "2026-13-01", "."],
 )
 def test_other_capture_times_are_refused(api: Api, nonsense: str) -> None:
     api.open()
