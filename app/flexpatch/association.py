@@ -46,6 +46,8 @@ def associate(
     class_ids: NDArray[np.intp],
     failure: NDArray[np.float32],
     detections: FrameDetections,
+    *,
+    with_weak: bool = True,
 ) -> Matches:
     """Match tracks (N) with detections (M): confident ones, weak ones, then cut ones that only confirm.
 
@@ -53,11 +55,14 @@ def associate(
         boxes: (N, 4) where flow believes the tracks to be.
         class_ids: (N,)
         failure: (N,) probability that the box is wrong; such tracks are searched for more widely.
+        with_weak: whether detections below `CONFIDENT` may confirm tracks.
     """
     similarity = _similarity(boxes, class_ids, failure, detections)
     whole = ~detections.is_cut
     confident = detections.scores >= CONFIDENT
-    stages = ((whole & confident, MIN_SIMILARITY), (whole & ~confident, MIN_SIMILARITY_WEAK))
+    stages = [(whole & confident, MIN_SIMILARITY)]
+    if with_weak:
+        stages.append((whole & ~confident, MIN_SIMILARITY_WEAK))
     free_tracks = np.ones(len(boxes), bool)
     pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
     for is_candidate, threshold in stages:

@@ -1,12 +1,13 @@
 """The canvas: which sizes there are, what lies where on it, and the way back to the frame."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.boxes import area, contains, coverage
+from app.core.boxes import area, contains, coverage, suppress
 from app.core.errors import SettingsError
 from app.core.types import CanvasBoxes, CanvasDetections, FrameBoxes, InputSizes, PatchCopy, Size
 
@@ -16,6 +17,9 @@ PATCH_SIDES = (128, 192, 256)
 """Sides of square canvases too small for the whole frame, for one or a few patches."""
 EDGE_PX = 2.0
 """A detection so near an inner patch edge, in canvas pixels, is taken to be cut by it."""
+DUPLICATE_IOU = 0.55
+INSIDE_DUPLICATE = 0.75
+"""A cut box that lies in a whole one of its class by this share is a part of the same object."""
 
 
 def canvas_ladder(frame: Size, sizes: InputSizes, max_canvas: Size | None) -> tuple[Size, ...]:
@@ -114,6 +118,34 @@ class FrameDetections:
             self.is_cut[index],
             self.scale[index],
         )
+
+
+def joined(parts: Sequence[FrameDetections]) -> FrameDetections:
+    """Detections of several canvases as one set, in order.
+
+    Args:
+        parts: at least one.
+    """
+    return FrameDetections(
+        FrameBoxes(np.concatenate([item.boxes for item in parts])),
+        np.concatenate([item.scores for item in parts]),
+        np.concatenate([item.class_ids for item in parts]),
+        np.concatenate([item.is_cut for item in parts]),
+        np.concatenate([item.scale for item in parts]),
+    )
+
+
+def without_duplicates(found: FrameDetections) -> FrameDetections:
+    """One box an object, though several patches showed it: whole boxes before cut ones, then by score."""
+    rank = found.scores - found.is_cut.astype(np.float32)
+    found = found[suppress(found.boxes, rank, found.class_ids, DUPLICATE_IOU)]
+    part_of = (
+        (coverage(found.boxes, found.boxes) > INSIDE_DUPLICATE)
+        & (found.class_ids[:, None] == found.class_ids[None, :])
+        & found.is_cut[:, None]
+        & ~found.is_cut[None, :]
+    )
+    return found[~np.asarray(part_of.any(axis=1))]
 
 
 def map_back(layout: CanvasLayout, detections: CanvasDetections, frame: Size) -> FrameDetections:

@@ -14,6 +14,28 @@ PointPredicate = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """Which parts of the method are at work. All of them, but for measuring what each is worth."""
+
+    patches: bool = True
+    """Look at parts of the frame, not only at all of it."""
+    tiles: bool = True
+    """Look for new objects region by region."""
+    motion: bool = True
+    """Look where something moves that no track explains."""
+    patch_scaling: bool = True
+    """Show objects at the height the detector sees best, not at their own."""
+    small_canvases: bool = True
+    """Choose the canvas's size by what there is to see; else the largest one always."""
+    fused_looks: bool = True
+    """An object's score is the evidence of all looks; else the last look's score."""
+    weak_matches: bool = True
+    """Detections of low score may confirm tracks."""
+    camera_motion: bool = True
+    """Follow the camera's own motion."""
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineConfig:
     """What the schedule may spend, and how long tracks live.
 
@@ -35,6 +57,7 @@ class PipelineConfig:
     """A track that no detector has confirmed for so long, though it was looked for, is removed."""
     min_output_score: float = 0.05
     """Objects below this fused score are not put out."""
+    parts: Parts = Parts()
 
     def __post_init__(self) -> None:
         ranges = {

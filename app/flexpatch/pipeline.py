@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.core.boxes import clip, coverage, suppress
+from app.core.boxes import clip
 from app.core.clock import Clock
 from app.core.errors import FrameOutOfOrder, FrameSizeChanged
 from app.core.types import (
@@ -21,12 +21,12 @@ from app.core.types import (
     Work,
 )
 from app.flexpatch.budget import Budget
-from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back, patch_ladder
+from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back, patch_ladder, without_duplicates
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.flow import STILL, CameraMotion
-from app.flexpatch.scheduler import Plan, Scene, plan_look
+from app.flexpatch.scheduler import Plan, Planner, Scene, plan_look
 from app.flexpatch.tracker import Prediction, Tracker, is_wanted
 
 N_EXPLANATIONS = 300
@@ -35,11 +35,6 @@ CUT_INLIERS = 0.25
 """A scene cut: the pictures are unlike each other and the background does not follow any one motion."""
 LONG_GAP_S = 5.0
 """After a longer pause in the stream the scene is taken as new."""
-DUPLICATE_IOU = 0.55
-INSIDE_DUPLICATE = 0.75
-"""A cut box that lies in a whole one of its class by this share is a part of the same object."""
-
-
 _ANY_FRAME = Size(1920, 1080)
 """Stands for a stream's frames, to check a canvas before the first one comes."""
 _NO_CUT = (FrameBoxes(np.zeros((0, 4), np.float32)), np.zeros(0, np.float32))
@@ -89,12 +84,15 @@ class Pipeline:
         config: PipelineConfig,
         failure_model: FailureModel,
         clock: Clock,
+        *,
+        planner: Planner = plan_look,
     ) -> None:
         self._detector = detector
         self._ladder(_ANY_FRAME, config)
         self._vision = vision
         self._config = config
         self._clock = clock
+        self._planner = planner
         self._tracker = Tracker(vision, len(detector.class_names), failure_model)
         self._class_ids: frozenset[int] | None = None
         self._is_ignored: PointPredicate | None = None
@@ -120,7 +118,7 @@ class Pipeline:
         ladder = self._ladder(self._stream.size if self._stream else _ANY_FRAME, config)
         if self._stream is not None:
             self._stream.ladder = ladder
-            self._stream.patch_ladder = patch_ladder(ladder, self._detector.input_sizes)
+            self._stream.patch_ladder = self._patch_ladder(ladder, config)
             self._stream.budget.retarget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
         self._config = config
 
@@ -204,7 +202,7 @@ class Pipeline:
             discovery = Discovery(frame.size, self._vision.cell_px)
             self._apply_ignored(discovery)
             budget = Budget(self._config.megapixels_per_frame * 1e6, ladder[-1].pixels)
-            patches = patch_ladder(ladder, self._detector.input_sizes)
+            patches = self._patch_ladder(ladder, self._config)
             self._stream = _Stream(frame.size, ladder, patches, budget, discovery)
         elif frame.size != self._stream.size:
             raise FrameSizeChanged(
@@ -214,7 +212,11 @@ class Pipeline:
         return self._stream
 
     def _ladder(self, frame: Size, config: PipelineConfig) -> tuple[Size, ...]:
-        return canvas_ladder(frame, self._detector.input_sizes, config.max_canvas)
+        ladder = canvas_ladder(frame, self._detector.input_sizes, config.max_canvas)
+        return ladder if config.parts.small_canvases else ladder[-1:]
+
+    def _patch_ladder(self, ladder: tuple[Size, ...], config: PipelineConfig) -> tuple[Size, ...]:
+        return patch_ladder(ladder, self._detector.input_sizes) if config.parts.small_canvases else ladder
 
     def _apply_ignored(self, discovery: Discovery) -> None:
         if self._is_ignored is None:
@@ -226,10 +228,11 @@ class Pipeline:
         """Move the tracks to this frame; None if it shows a new scene."""
         if self._earlier is None or dt_s >= LONG_GAP_S:
             return None
-        camera = self._tracker.propagate(self._earlier, prepared, pts_s, dt_s)
+        with_camera = self._config.parts.camera_motion
+        camera = self._tracker.propagate(self._earlier, prepared, pts_s, dt_s, with_camera=with_camera)
         if camera.inlier_ratio < CUT_INLIERS and self._vision.difference(self._earlier, prepared) > CUT_DIFFERENCE:
             return None
-        return camera
+        return camera if with_camera else STILL
 
     def _restart(self, stream: _Stream) -> None:
         """A new scene: nothing that was known of the old one holds. Ids and the budget go on."""
@@ -244,7 +247,7 @@ class Pipeline:
         discovery.advance(dt_s, camera)
         if discovery.wants_edges(pts_s):
             discovery.set_edges(self._vision.edge_map(prepared), pts_s)
-        if self._earlier is not None and discovery.wants_motion(pts_s):
+        if self._earlier is not None and self._config.parts.motion and discovery.wants_motion(pts_s):
             affine = None if camera.is_still else camera.affine
             motion = self._vision.motion_map(self._earlier, prepared, affine)
             discovery.observe_motion(motion, self._tracker.tracks.boxes, pts_s)
@@ -260,7 +263,7 @@ class Pipeline:
             cut=self._cut[0],
             cut_scores=self._cut[1],
         )
-        return plan_look(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
+        return self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
 
     # -------------------------------------------------------------------------------------------- look, merge
 
@@ -283,7 +286,7 @@ class Pipeline:
         watch.lap("canvas")
         seen = self._detector.detect(canvas[np.newaxis])[0]
         watch.lap("detect")
-        found = self._wanted(_without_duplicates(map_back(layout, seen, stream.size)))
+        found = self._wanted(without_duplicates(map_back(layout, seen, stream.size)))
         outcome = self._tracker.merge(prepared, pts_s, layout, found, self._config)
         stream.discovery.record_look(layout)
         record = stream.discovery.record_stock if is_new_scene else stream.discovery.record_births
@@ -338,16 +341,3 @@ class Pipeline:
             detector_pixels=plan.layout.size.pixels,
             backend=self._detector.backend,
         )
-
-
-def _without_duplicates(found: FrameDetections) -> FrameDetections:
-    """One box an object, though several patches showed it: whole boxes before cut ones, then by score."""
-    rank = found.scores - found.is_cut.astype(np.float32)
-    found = found[suppress(found.boxes, rank, found.class_ids, DUPLICATE_IOU)]
-    part_of = (
-        (coverage(found.boxes, found.boxes) > INSIDE_DUPLICATE)
-        & (found.class_ids[:, None] == found.class_ids[None, :])
-        & found.is_cut[:, None]
-        & ~found.is_cut[None, :]
-    )
-    return found[~part_of.any(axis=1)]

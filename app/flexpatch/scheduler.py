@@ -7,6 +7,7 @@ price of its pixels by most. Nothing is taken where nothing does.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,12 @@ def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np
     return np.asarray((mending + doubt) * seen + sharpening)
 
 
+class Planner(Protocol):
+    """Decides what to look at on a frame."""
+
+    def __call__(self, scene: Scene, config: PipelineConfig, price_per_pixel: float, *, must_look: bool) -> Plan: ...
+
+
 def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, must_look: bool) -> Plan:
     """Choose the most profitable look.
 
@@ -157,8 +164,10 @@ def _whole_frames(scene: Scene) -> list[Candidate]:
 
 def _parts(scene: Scene, config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
     """Everything smaller than the whole frame, most value per pixel first."""
+    if not config.parts.patches:
+        return []
     parts = _object_patches(scene, config, price_per_pixel)
-    parts += _windows(scene, price_per_pixel)
+    parts += _windows(scene, price_per_pixel, with_tiles=config.parts.tiles)
     parts += _cut_objects(scene)
     worthy = [part for part in parts if part.value >= MIN_WORTH * price_per_pixel * part.pixels]
     return sorted(worthy, key=lambda part: -part.value / part.pixels)
@@ -172,6 +181,8 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
     size = tracks.boxes[:, 2:] - tracks.boxes[:, :2]
     tall = np.maximum(size[:, 1], 0.6 * size[:, 0])
     scale = np.minimum(config.object_height_px / np.maximum(tall, 1), MAX_UPSCALE)
+    if not config.parts.patch_scaling:
+        scale = np.ones_like(scale)
     wanted = config.context * tracks.patch_growth + DRIFT_CONTEXT * tracks.failure
     margin = np.maximum(size.max(axis=1, keepdims=True) * wanted[:, None], (MIN_PATCH_PX / scale[:, None] - size) / 2)
     low = np.floor(np.clip(tracks.boxes[:, :2] - margin, 0, np.array(scene.frame) - 1))
@@ -198,7 +209,7 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
     return found
 
 
-def _windows(scene: Scene, price_per_pixel: float) -> list[Candidate]:
+def _windows(scene: Scene, price_per_pixel: float, *, with_tiles: bool) -> list[Candidate]:
     """Tiles where births are overdue, and places where something moves that no track explains."""
     found = []
     top = scene.ladder[-1]
@@ -211,6 +222,8 @@ def _windows(scene: Scene, price_per_pixel: float) -> list[Candidate]:
         if most < MIN_WORTH * price_per_pixel * pixels:
             continue  # the whole frame holds less than one window would have to
         for window in scene.discovery.windows(size, scale, WINDOWS_EACH):
+            if not (with_tiles or window.is_motion):
+                continue
             x1, y1, x2, y2 = (int(value) for value in window.box)
             target = _target_size(x2 - x1, y2 - y1, scale, top)
             kind: PatchKind = "motion" if window.is_motion else "tile"

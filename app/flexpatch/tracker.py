@@ -13,7 +13,7 @@ from app.flexpatch.canvas import CanvasLayout, FrameDetections
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.detectability import SEEN, clarity, detectability
 from app.flexpatch.failure import FailureModel, correlation, failure_features
-from app.flexpatch.flow import BoxMotion, CameraMotion, box_motion, camera_motion
+from app.flexpatch.flow import STILL, BoxMotion, CameraMotion, box_motion, camera_motion
 from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -105,12 +105,21 @@ class Tracker:
 
     # --------------------------------------------------------------------------------------------- propagate
 
-    def propagate(self, earlier: PreparedFrame, later: PreparedFrame, pts_s: float, dt_s: float) -> CameraMotion:
+    def propagate(
+        self,
+        earlier: PreparedFrame,
+        later: PreparedFrame,
+        pts_s: float,
+        dt_s: float,
+        *,
+        with_camera: bool = True,
+    ) -> CameraMotion:
         """Move every box to the later frame: one call of optical flow for all points of all tracks.
 
         Args:
             pts_s: stream time of the later frame.
             dt_s: stream time between the frames, above 0.
+            with_camera: whether tracks without flow of their own go with the camera.
         """
         tracks = self.tracks
         self._seed(earlier, pts_s)
@@ -138,7 +147,7 @@ class Tracker:
             min_eigenvalue=_scatter(exists, flow.min_eigenvalue[:n_own]),
             heights=tracks.heights,
         )
-        self._move(motion, camera, after, dt_s)
+        self._move(motion, camera if with_camera else STILL, after, dt_s)
         return camera
 
     def _seed(self, frame: PreparedFrame, pts_s: float) -> None:
@@ -224,10 +233,15 @@ class Tracker:
         """Take what the detector saw: confirm, correct, count misses, start and end tracks."""
         tracks = self.tracks
         ids_before, first_new_id = tracks.ids, self._next_id
-        matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections)
+        parts = config.parts
+        matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections, with_weak=parts.weak_matches)
         examined_px = examined_height(layout, tracks.boxes, frame.size)
+        last_scores = tracks.evidence.copy()
+        last_scores[matches.tracks] = detections.scores[matches.detections]
         self._count_misses(matches.tracks, examined_px)
         self._confirm(frame, pts_s, matches.tracks, detections[matches.detections])
+        if not parts.fused_looks:
+            tracks.evidence = last_scores
         fresh = detections[matches.new]
         fresh = fresh[self._is_unexplained(fresh) & (fresh.scores >= BIRTH_SCORE)]
         self._start(frame, pts_s, fresh)

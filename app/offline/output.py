@@ -56,7 +56,7 @@ def output_file(
         raise SettingsError(
             f"{path.name} has no known kind of output: end it with .ndjson for results or .mp4 for annotated video."
         )
-    with _unfinished(path) as temporary:
+    with unfinished_file(path) as temporary:
         if suffix in VIDEO_SUFFIXES:
             with _video(temporary, size, fps or _USUAL_FPS, draws_patches=draws_patches) as sink:
                 yield sink
@@ -72,7 +72,7 @@ def text_file(path: Path) -> Iterator[TextIO]:
     Raises:
         SettingsError: nothing can be written there.
     """
-    with _unfinished(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+    with unfinished_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         yield stream
 
 
@@ -84,7 +84,7 @@ def write_line(stream: BinaryIO, session: str, step: Step) -> None:
 
 
 @contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
+def unfinished_file(path: Path) -> Iterator[Path]:
     """A new, empty file beside `path` that takes its name once the block is left without an error."""
     path = path.resolve()
     if path.exists() and not path.is_file():

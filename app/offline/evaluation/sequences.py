@@ -1,0 +1,114 @@
+"""Annotated recordings: frames, their times, and what there is to be found on them."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from app.core.errors import SourceError
+from app.core.types import Frame, Size
+from app.ingest.source import open_source
+from app.offline.annotations import FrameTruth, no_truth, read_ground_truth
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
+_DIGEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class AnnotatedSequence:
+    """A recording with ground truth, or every `step`-th frame of it.
+
+    Frames keep their numbers and times, so that a thinned sequence is the same scene at a lower frame rate.
+    """
+
+    name: str
+    source: str
+    """What `open_source` reads."""
+    truth: dict[int, FrameTruth]
+    """By frame number, from 1."""
+    size: Size
+    native_fps: float
+    n_native_frames: int
+    step: int = 1
+
+    @property
+    def fps(self) -> float:
+        """Frames a second as they are used."""
+        return self.native_fps / self.step
+
+    @property
+    def n_frames(self) -> int:
+        return -(-self.n_native_frames // self.step)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames in order; `seq` is the number in the ground truth."""
+        with open_source(self.source) as source:
+            yield from islice(source, 0, self.n_native_frames, self.step)
+
+    def truth_of(self, number: int) -> FrameTruth:
+        """What is annotated on a frame; nothing is a statement, too."""
+        return self.truth.get(number) or no_truth()
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells recordings apart, so that nothing remembered of one is taken for another's. Hex digits."""
+        path = Path(self.source)
+        found = hashlib.sha256()
+        files = sorted((path / "img1").iterdir()) if path.is_dir() else [path]
+        for file in files:
+            found.update(f"{file.name} {file.stat().st_size}\n".encode())
+        for file in (files[0], files[-1]):
+            with file.open("rb") as stream:
+                found.update(stream.read(_DIGEST_BYTES))
+        return found.hexdigest()[:16]
+
+
+def open_sequence(path: Path, *, max_frames: int | None = None) -> AnnotatedSequence:
+    """Read a MOTChallenge folder (`img1/` or one video, and `gt/gt.txt`), or a video beside `NAME.txt`.
+
+    Args:
+        max_frames: use only so many of the first frames.
+    Raises:
+        SourceError: there is no such recording, or no ground truth with it.
+    """
+    source, truth_file = _files(path)
+    truth = read_ground_truth(truth_file)
+    with open_source(str(source)) as opened:
+        n_frames, fps, size = opened.n_frames, opened.fps, opened.size
+    if n_frames is None or fps is None:
+        raise SourceError(f"{source} does not say how many frames it has, or how fast they come.")
+    n_used = min(n_frames, max_frames or n_frames)
+    return AnnotatedSequence(path.resolve().stem, str(source), truth, size, fps, n_used)
+
+
+def thinned(sequence: AnnotatedSequence, fps: float) -> AnnotatedSequence | None:
+    """The sequence at about `fps` frames a second, frames dropped; None if it has no more than that itself."""
+    step = round(sequence.native_fps / fps)
+    if step < 1 or (step == 1 and abs(sequence.native_fps - fps) > 0.1 * fps):
+        return None
+    return AnnotatedSequence(
+        sequence.name,
+        sequence.source,
+        sequence.truth,
+        sequence.size,
+        sequence.native_fps,
+        sequence.n_native_frames,
+        step,
+    )
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """Where frames and ground truth of a recording are."""
+    if path.is_dir():
+        truth = path / "gt" / "gt.txt"
+        videos = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
+        source = path if (path / "img1").is_dir() or not videos else videos[0]
+    else:
+        source, truth = path, path.with_suffix(".txt")
+    if not source.exists():
+        raise SourceError(f"There is no recording at {path}: name a MOTChallenge folder, or a video.")
+    if not truth.is_file():
+        raise SourceError(f"{path} has no ground truth: {truth} is missing.")
+    return source, truth
