@@ -1,5 +1,6 @@
 """The command line: reads what the user wrote, and says in one sentence what is wrong with it."""
 
+import math
 import os
 import signal
 import socket
@@ -34,6 +35,13 @@ from app.main import Server, create_app
 from app.offline.bench import BenchOptions, bench
 from app.offline.bench_http import Service
 from app.offline.bench_report import as_json, tables
+from app.offline.evaluation.catalogue import ABLATION_NAMES, ALL_ABLATIONS, FLEXPATCH, RIVALS, Sweep
+from app.offline.evaluation.evaluate import Subject, evaluate
+from app.offline.evaluation.looks import model_digest
+from app.offline.evaluation.plots import write_plots
+from app.offline.evaluation.report import as_json as rows_as_json
+from app.offline.evaluation.report import tables as evaluation_tables
+from app.offline.evaluation.sequences import open_sequence
 from app.offline.output import Sink, output_file, text_file, write_line
 from app.offline.run import RunOptions, RunSummary, Step, run
 from app.sessions.manager import SessionRegistry
@@ -389,6 +397,102 @@ def _summarise(console: Console, summary: RunSummary, destination: Path | None) 
         lines.append(f"Written    {destination}")
     for line in lines:
         _say(console, line)
+
+
+# ---------------------------------------------------------------------------------------------------- evaluate
+
+
+@app.command("evaluate")
+def evaluate_command(
+    sequences: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SEQUENCE...",
+            help="MOTChallenge folders, videos beside their ground truth (X.mp4, X.txt), or synthetic streets with "
+            "frames=N.",
+        ),
+    ],
+    *,
+    detector: DetectorOption = None,
+    detector_family: FamilyOption = None,
+    methods: Annotated[
+        str,
+        typer.Option(metavar="A,B", help=f"Of {', '.join((*RIVALS, FLEXPATCH, ALL_ABLATIONS, *ABLATION_NAMES))}."),
+    ] = ",".join((*RIVALS, FLEXPATCH)),
+    canvas: Annotated[
+        str, typer.Option(metavar="WxH,WxH", help="Canvases of whole-frame rivals. Default: by the frame's size.")
+    ] = "",
+    every: Annotated[str, typer.Option(metavar="K,K", help="Frames from look to look of rivals.")] = "1,2,4,8,16,32",
+    budget: Annotated[
+        str, typer.Option(metavar="MPX,MPX", help="Megapixels a frame for FlexPatch to spend.")
+    ] = "0.02,0.04,0.08,0.16,0.25",
+    fps: Annotated[
+        str, typer.Option(metavar="FPS,FPS", help="Frame rates to run besides the sequence's own, frames dropped.")
+    ] = "10,5",
+    label: Annotated[str, typer.Option(help="The class that is annotated.")] = "person",
+    max_frames: Annotated[int | None, typer.Option(metavar="N", min=1, help="Use the first N frames only.")] = None,
+    cache: Annotated[Path, typer.Option(metavar="DIR", help="Keeps what the detector saw on whole frames.")] = Path(
+        ".cache/evaluate"
+    ),
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all rows as JSON.", show_default=False)
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw accuracy against pixels there.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure accuracy against cost: FlexPatch beside every simpler way of spending the same detector pixels."""
+    settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
+    sweep = Sweep(
+        methods=_parts(methods),
+        canvases=tuple(_parse_size("--canvas", part, "640x384") for part in _parts(canvas)),
+        every=tuple(int(number) for number in _numbers("--every", every)),
+        budgets=tuple(_numbers("--budget", budget)),
+    )
+    frame_rates = _numbers("--fps", fps)
+    opened = [open_sequence(text, label, max_frames=max_frames) for text in sequences]
+    subject = Subject(_detector(settings), model_digest(settings.detector), label, _failure_model(settings))
+    console = Console(stderr=True)
+    with _ended_in_order(), ExitStack() as stack:
+        file = stack.enter_context(text_file(json)) if json else None
+        advance = stack.enter_context(_evaluation_progress(console))
+        found = evaluate(opened, subject, sweep, frame_rates=frame_rates, cache=cache, advance=advance)
+        rows = list(found)
+        if file:
+            file.write(dumps(rows_as_json(rows), indent=1) + "\n")
+    Console().print(evaluation_tables(rows))
+    for path in write_plots(rows, plots) if plots else ():
+        _say(console, f"Drawn      {path}")
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in _parts(text)]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(0 < number < math.inf for number in numbers):
+        raise SettingsError(f"{option} {text!r} must be numbers above 0 with commas between.")
+    return numbers
+
+
+@contextmanager
+def _evaluation_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda name, done, total: bar.update(task, description=name, completed=done, total=total)
 
 
 # ------------------------------------------------------------------------------------------------------- bench

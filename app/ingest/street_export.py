@@ -12,7 +12,7 @@ from app.ingest.street import Street
 _PERSON_CLASS, _CAR_CLASS = 1, 3
 """MOTChallenge's numbers for a pedestrian and a car."""
 _MOT_CLASSES = (_PERSON_CLASS, _CAR_CLASS)
-_SEEN_SHARE = 0.25
+SEEN_SHARE = 0.25
 """Objects less in view than this are marked as not to be counted."""
 
 
@@ -83,7 +83,7 @@ def _truth_lines(street: Street, index: int) -> list[str]:
     truth = street.truth(index)
     return [
         f"{index + 1},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},"
-        f"{int(visible >= _SEEN_SHARE)},{_MOT_CLASSES[class_id]},{visible:.3f}\n"
+        f"{int(visible >= SEEN_SHARE)},{_MOT_CLASSES[class_id]},{visible:.3f}\n"
         for track_id, class_id, (x1, y1, x2, y2), visible in zip(
             truth.ids.tolist(),
             truth.class_ids.tolist(),

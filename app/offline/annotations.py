@@ -51,13 +51,6 @@ def read_ground_truth(path: Path) -> dict[int, FrameTruth]:
     return {frame: _frame_truth(np.array(items, np.float64)) for frame, items in rows.items()}
 
 
-def no_truth() -> FrameTruth:
-    """A frame on which nothing is annotated."""
-    return FrameTruth(
-        FrameBoxes(np.zeros((0, 4), np.float32)), np.zeros(0, np.int64), FrameBoxes(np.zeros((0, 4), np.float32))
-    )
-
-
 def _frame_truth(items: NDArray[np.float64]) -> FrameTruth:
     counted = items[:, 0] == 1
     boxes = items[:, 2:].astype(np.float32)

@@ -1,8 +1,9 @@
 """Which methods there are, and in which configurations they are worth running."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from app.core.errors import SettingsError
 from app.core.types import InputSizes, Size
@@ -69,7 +70,9 @@ def methods_for(sweep: Sweep, frame: Size, sizes: InputSizes) -> list[Method]:
     Raises:
         SettingsError: a canvas that was asked for is none that the detector takes.
     """
-    return [method for name in _expanded(sweep.methods) for method in _configured(name, sweep, frame, sizes)]
+    native = native_canvas(frame, sizes.stride)
+    setting = _Setting(sweep, sizes, whole_canvases(sweep, frame, sizes), native if sizes.accepts(native) else None)
+    return [method for name in _expanded(sweep.methods) for method in _CONFIGURATIONS[name](setting)]
 
 
 def whole_canvases(sweep: Sweep, frame: Size, sizes: InputSizes) -> tuple[Size, ...]:
@@ -89,86 +92,117 @@ def _expanded(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _configured(name: str, sweep: Sweep, frame: Size, sizes: InputSizes) -> Iterator[Method]:
-    canvases = whole_canvases(sweep, frame, sizes)
-    native = native_canvas(frame, sizes.stride)
-    if name == "full":
-        for canvas in canvases:
-            yield Method(name, str(canvas), partial(_whole, canvas))
-    elif name == "native":
-        if sizes.accepts(native):
-            yield Method(name, str(native), partial(_whole, native))
-    elif name == "tiled":
-        tile = min(canvases, key=lambda canvas: abs(canvas.width - TILE_PX))
-        yield Method(name, str(tile), partial(_tiled, tile))
-    elif name in _EVERY_KTH:
-        wholes = dict.fromkeys((*canvases, native) if sizes.accepts(native) else canvases)
-        yield from _every_kth(name, sweep, list(wholes))
-    elif name == "motion":
-        yield from _motion(sweep, sizes)
-    elif name == "published":
-        for canvas in canvases:
-            yield Method(name, str(canvas), partial(_published, canvas))
-    elif name == FLEXPATCH:
-        for budget in sweep.budgets:
-            yield Method(name, f"{budget:g} MPx", partial(_flexpatch, budget))
-    else:
-        yield Method(name, f"{sweep.ablation_budget:g} MPx", partial(_ablated, sweep.ablation_budget, name))
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What configurations are made for."""
+
+    sweep: Sweep
+    sizes: InputSizes
+    canvases: tuple[Size, ...]
+    native: Size | None
+    """None where the detector does not take it."""
+
+    def is_worth_running(self, pixels_per_frame: float) -> bool:
+        low, high = self.sweep.pixels_range
+        return low <= pixels_per_frame / 1e6 <= high
 
 
-def _every_kth(name: str, sweep: Sweep, canvases: Sequence[Size]) -> Iterator[Method]:
-    low, high = sweep.pixels_range
+def _full(setting: _Setting) -> Iterator[Method]:
+    for canvas in setting.canvases:
+        yield Method("full", str(canvas), partial(_whole_runner, canvas))
+
+
+def _native(setting: _Setting) -> Iterator[Method]:
+    if setting.native:
+        yield Method("native", str(setting.native), partial(_whole_runner, setting.native))
+
+
+def _tiled(setting: _Setting) -> Iterator[Method]:
+    tile = min(setting.canvases, key=lambda canvas: abs(canvas.width - TILE_PX))
+    yield Method("tiled", str(tile), partial(_tiled_runner, tile))
+
+
+def _every_kth(
+    name: str, make: Callable[[Size, int, Context], Runner], least: int, setting: _Setting
+) -> Iterator[Method]:
+    canvases = dict.fromkeys((*setting.canvases, setting.native) if setting.native else setting.canvases)
     for canvas in canvases:
-        for every in sweep.every:
-            if low <= canvas.pixels / every / 1e6 <= high and (every > 1 or name == "fixed"):
-                yield Method(name, f"{canvas} every {every}", partial(_EVERY_KTH[name], canvas, every))
+        for every in setting.sweep.every:
+            if every >= least and setting.is_worth_running(canvas.pixels / every):
+                yield Method(name, f"{canvas} every {every}", partial(make, canvas, every))
 
 
-def _motion(sweep: Sweep, sizes: InputSizes) -> Iterator[Method]:
-    crop = CROP if sizes.accepts(CROP) else min(sizes.fixed, key=lambda size: size.pixels, default=None)
-    if crop is None:
-        return
-    low, high = sweep.pixels_range
+def _motion(setting: _Setting) -> Iterator[Method]:
+    sizes = setting.sizes
+    crop = CROP if sizes.accepts(CROP) else min(sizes.fixed, key=lambda size: size.pixels)
     for regions, every in MOTION_CONFIGS:
-        if low <= crop.pixels * regions / every / 1e6 <= high:
-            yield Method("motion", f"{regions} of {crop} every {every}", partial(_moving, crop, regions, every))
+        if setting.is_worth_running(crop.pixels * regions / every):
+            yield Method("motion", f"{regions} of {crop} every {every}", partial(_motion_runner, crop, regions, every))
 
 
-def _whole(canvas: Size, context: Context) -> Runner:
+def _published(setting: _Setting) -> Iterator[Method]:
+    for canvas in setting.canvases:
+        yield Method("published", str(canvas), partial(_published_runner, canvas))
+
+
+def _flexpatch(setting: _Setting) -> Iterator[Method]:
+    for budget in setting.sweep.budgets:
+        yield Method(FLEXPATCH, f"{budget:g} MPx", partial(_flexpatch_runner, budget))
+
+
+def _ablated(name: str, setting: _Setting) -> Iterator[Method]:
+    budget = setting.sweep.ablation_budget
+    yield Method(name, f"{budget:g} MPx", partial(_ablated_runner, budget, name))
+
+
+def _whole_runner(canvas: Size, context: Context) -> Runner:
     return WholeFrame(context.looks, canvas, context.class_id)
 
 
-def _tiled(tile: Size, context: Context) -> Runner:
+def _tiled_runner(tile: Size, context: Context) -> Runner:
     return Tiled(context.looks, tile, context.class_id)
 
 
-def _flow(canvas: Size, every: int, context: Context) -> Runner:
+def _flow_runner(canvas: Size, every: int, context: Context) -> Runner:
     return FlowEveryKth(context.looks, canvas, every, context.class_id)
 
 
-def _kalman(canvas: Size, every: int, context: Context) -> Runner:
+def _kalman_runner(canvas: Size, every: int, context: Context) -> Runner:
     return KalmanEveryKth(context.looks, canvas, every, context.class_id, context.sequence.fps)
 
 
-def _fixed(canvas: Size, every: int, context: Context) -> Runner:
+def _fixed_runner(canvas: Size, every: int, context: Context) -> Runner:
     return FixedScheduleRunner(context, canvas, every)
 
 
-def _moving(crop: Size, regions: int, every: int, context: Context) -> Runner:
+def _motion_runner(crop: Size, regions: int, every: int, context: Context) -> Runner:
     fps = context.sequence.fps
     return MotionRegions(context.looks, crop, context.class_id, max_regions=regions, every=every, fps=fps)
 
 
-def _flexpatch(budget: float, context: Context) -> Runner:
+def _flexpatch_runner(budget: float, context: Context) -> Runner:
     return flexpatch_runner(context, budget)
 
 
-def _ablated(budget: float, ablation: str, context: Context) -> Runner:
+def _ablated_runner(budget: float, ablation: str, context: Context) -> Runner:
     return ablated_runner(context, budget, ablation)
 
 
-def _published(canvas: Size, context: Context) -> Runner:
+def _published_runner(canvas: Size, context: Context) -> Runner:
     raise NotImplementedError
 
 
-_EVERY_KTH: dict[str, Callable[[Size, int, Context], Runner]] = {"flow": _flow, "fixed": _fixed, "kalman": _kalman}
+_CONFIGURATIONS: Mapping[str, Callable[[_Setting], Iterator[Method]]] = MappingProxyType(
+    {
+        "full": _full,
+        "native": _native,
+        "tiled": _tiled,
+        "flow": partial(_every_kth, "flow", _flow_runner, 2),
+        "fixed": partial(_every_kth, "fixed", _fixed_runner, 1),
+        "kalman": partial(_every_kth, "kalman", _kalman_runner, 2),
+        "motion": _motion,
+        "published": _published,
+        FLEXPATCH: _flexpatch,
+        **{name: partial(_ablated, name) for name in ABLATION_NAMES},
+    }
+)

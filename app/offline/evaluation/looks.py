@@ -132,7 +132,10 @@ class Looks:
         if self._folder is None:
             return {}
         try:
-            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as arrays:
+            with (
+                (self._folder / f"{key}.npz").open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 return _unpacked(arrays, layout)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return {}  # missing, or damaged: it is asked again

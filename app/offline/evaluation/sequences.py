@@ -8,9 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from app.core.errors import SourceError
-from app.core.types import Frame, Size
+from app.core.types import Frame, FrameBoxes, Size
 from app.ingest.source import open_source
-from app.offline.annotations import FrameTruth, no_truth, read_ground_truth
+from app.ingest.street import Street
+from app.ingest.street_config import LABELS, parse_street
+from app.ingest.street_export import SEEN_SHARE
+from app.offline.annotations import FrameTruth, read_ground_truth
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 _DIGEST_BYTES = 1 << 20
@@ -47,40 +50,73 @@ class AnnotatedSequence:
         with open_source(self.source) as source:
             yield from islice(source, 0, self.n_native_frames, self.step)
 
-    def truth_of(self, number: int) -> FrameTruth:
-        """What is annotated on a frame; nothing is a statement, too."""
-        return self.truth.get(number) or no_truth()
-
     @cached_property
     def digest(self) -> str:
         """Tells recordings apart, so that nothing remembered of one is taken for another's. Hex digits."""
-        path = Path(self.source)
         found = hashlib.sha256()
-        files = sorted((path / "img1").iterdir()) if path.is_dir() else [path]
-        for file in files:
-            found.update(f"{file.name} {file.stat().st_size}\n".encode())
-        for file in (files[0], files[-1]):
-            with file.open("rb") as stream:
-                found.update(stream.read(_DIGEST_BYTES))
+        path = Path(self.source)
+        if _is_street(self.source):
+            found.update(self.source.encode())
+        else:
+            files = sorted((path / "img1").iterdir()) if path.is_dir() else [path]
+            for file in files:
+                found.update(f"{file.name} {file.stat().st_size}\n".encode())
+            for file in (files[0], files[-1]):
+                with file.open("rb") as stream:
+                    found.update(stream.read(_DIGEST_BYTES))
         return found.hexdigest()[:16]
 
 
-def open_sequence(path: Path, *, max_frames: int | None = None) -> AnnotatedSequence:
-    """Read a MOTChallenge folder (`img1/` or one video, and `gt/gt.txt`), or a video beside `NAME.txt`.
+def open_sequence(text: str, label: str, *, max_frames: int | None = None) -> AnnotatedSequence:
+    """Read an annotated recording.
 
     Args:
+        text: a MOTChallenge folder (`img1/` or one video, and `gt/gt.txt`), a video beside `NAME.txt`, or a
+            synthetic street with its number of frames (`synthetic:1280x720@10?seed=7&frames=100`).
+        label: the class to be found. MOTChallenge's ground truth is of people, whatever it is called here.
         max_frames: use only so many of the first frames.
     Raises:
         SourceError: there is no such recording, or no ground truth with it.
     """
-    source, truth_file = _files(path)
-    truth = read_ground_truth(truth_file)
-    with open_source(str(source)) as opened:
+    if _is_street(text):
+        source, name = text, text
+        truth = _street_truth(text, label, max_frames)
+    else:
+        path = Path(text)
+        recording, truth_file = _files(path)
+        source, name = str(recording), path.resolve().stem
+        truth = read_ground_truth(truth_file)
+    with open_source(source) as opened:
         n_frames, fps, size = opened.n_frames, opened.fps, opened.size
-    if n_frames is None or fps is None:
-        raise SourceError(f"{source} does not say how many frames it has, or how fast they come.")
-    n_used = min(n_frames, max_frames or n_frames)
-    return AnnotatedSequence(path.resolve().stem, str(source), truth, size, fps, n_used)
+    n_used = min(count for count in (n_frames, max_frames) if count is not None) if n_frames or max_frames else None
+    if n_used is None or fps is None:
+        raise SourceError(f"{text} does not say how many frames it has, or how fast they come.")
+    return AnnotatedSequence(name, source, truth, size, fps, n_used)
+
+
+def _is_street(text: str) -> bool:
+    return text.startswith("synthetic")
+
+
+def _street_truth(spec: str, label: str, max_frames: int | None) -> dict[int, FrameTruth]:
+    """What a synthetic street shows; what is hardly in view counts neither way."""
+    config = parse_street(spec)
+    n_frames = config.n_frames or max_frames
+    if n_frames is None:
+        raise SourceError(f"{spec} never ends: add frames=100, or say how many frames to use.")
+    if label not in LABELS:
+        raise SourceError(f"The synthetic street shows {' and '.join(LABELS)}, no {label!r}.")
+    street = Street(config)
+    truths = {}
+    for index in range(min(n_frames, max_frames or n_frames)):
+        shown = street.truth(index)
+        wanted = shown.class_ids == LABELS.index(label)
+        counted = wanted & (shown.visible >= SEEN_SHARE)
+        ignored = wanted & ~counted
+        truths[index + 1] = FrameTruth(
+            FrameBoxes(shown.boxes[counted]), shown.ids[counted], FrameBoxes(shown.boxes[ignored])
+        )
+    return truths
 
 
 def thinned(sequence: AnnotatedSequence, fps: float) -> AnnotatedSequence | None:

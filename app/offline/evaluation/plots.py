@@ -1,0 +1,124 @@
+"""Pictures of an evaluation: accuracy against pixels, and where the time goes."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from app.core.errors import SettingsError
+from app.offline.evaluation.catalogue import FLEXPATCH
+from app.offline.evaluation.judge import Row
+from app.offline.output import unfinished_file
+
+STAGES = ("prepare", "flow", "plan", "canvas", "detect", "merge")
+_COLOURS = {
+    FLEXPATCH: "#d62728",
+    "fixed": "#1f77b4",
+    "flow": "#17becf",
+    "kalman": "#2ca02c",
+    "full": "#7f7f7f",
+    "native": "#000000",
+    "tiled": "#8c564b",
+    "motion": "#bcbd22",
+    "published": "#9467bd",
+}
+_OTHER = "#ff9896"
+_DPI = 110
+
+
+def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Draw `NAME-FPSfps-accuracy.png` and `-stages.png` for each sequence and frame rate.
+
+    Returns:
+        The files written.
+    Raises:
+        SettingsError: matplotlib is not installed, or nothing can be written there.
+    """
+    figure_class = _figure_class()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    written = []
+    for (sequence, fps), group in groupby(rows, key=lambda row: (row.sequence, row.fps)):
+        own = list(group)
+        for kind, draw in (("accuracy", _draw_accuracy), ("stages", _draw_stages)):
+            figure = figure_class(figsize=(9, 6), layout="constrained")
+            axes = figure.subplots()
+            draw(axes, own)
+            axes.set_title(f"{sequence}, {fps:g} frames/s")
+            path = folder / f"{sequence}-{fps:g}fps-{kind}.png"
+            with unfinished_file(path) as temporary:
+                figure.savefig(temporary, format="png", dpi=_DPI)
+            written.append(path)
+    return written
+
+
+def best_so_far(rows: Sequence[Row]) -> list[Row]:
+    """A method's configurations that no cheaper one of its own beats, cheapest first."""
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.megapixels_per_frame, -(row.ap50 or 0.0))):
+        if row.ap50 is not None and (not found or row.ap50 > (found[-1].ap50 or 0.0)):
+            found.append(row)
+    return found
+
+
+def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
+    for method in dict.fromkeys(row.method for row in rows):
+        own = [row for row in rows if row.method == method and row.ap50 is not None]
+        if not own:
+            continue
+        colour = _COLOURS.get(method, _OTHER)
+        front = best_so_far(own)
+        x = [row.megapixels_per_frame for row in front]
+        y = [row.ap50 or 0.0 for row in front]
+        errors = [
+            [max(0.0, (row.ap50 or 0.0) - (row.ap50_low or 0.0)) for row in front],
+            [max(0.0, (row.ap50_high or 0.0) - (row.ap50 or 0.0)) for row in front],
+        ]
+        is_ours = method == FLEXPATCH
+        axes.errorbar(
+            x,
+            y,
+            yerr=errors if is_ours else None,
+            color=colour,
+            marker="o",
+            markersize=7 if is_ours else 4,
+            linewidth=2.5 if is_ours else 1.2,
+            capsize=3,
+            label=method,
+            zorder=3 if is_ours else 2,
+        )
+        axes.scatter([row.megapixels_per_frame for row in own], [row.ap50 for row in own], s=9, color=colour, alpha=0.4)
+    axes.set_xscale("log")
+    axes.set_xlabel("detector megapixels per frame")
+    axes.set_ylabel("AP at IoU 0.5")
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.legend(loc="lower right")
+
+
+def _draw_stages(axes: Any, rows: Sequence[Row]) -> None:
+    """The cheapest and the dearest configuration of each method, a bar each."""
+    shown = []
+    for method in dict.fromkeys(row.method for row in rows):
+        own = sorted((row for row in rows if row.method == method), key=lambda row: row.megapixels_per_frame)
+        shown += [own[index] for index in sorted({0, len(own) - 1})]
+    names = [f"{row.method} {row.config}" for row in shown]
+    left = [0.0] * len(shown)
+    for stage in STAGES:
+        widths = [row.stage_ms.get(stage, 0.0) for row in shown]
+        axes.barh(names, widths, left=left, label=stage)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel("milliseconds per frame, mean, decoding left out")
+    axes.legend(loc="lower right")
+
+
+def _figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SettingsError(
+            "Plots need matplotlib: install the extra `train` (pip install 'flexpatch-service[train]')."
+        ) from error
+    return Figure
