@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Boxes = TypeVar("Boxes", bound=NDArray[np.float32])
+Real = TypeVar("Real", np.float32, np.float64)
+"""The geometry itself also works in float64, which metrics need to agree with reference implementations."""
 
 
 def empty_boxes() -> NDArray[np.float32]:
@@ -13,7 +15,7 @@ def empty_boxes() -> NDArray[np.float32]:
     return np.zeros((0, 4), np.float32)
 
 
-def area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+def area(boxes: NDArray[Real]) -> NDArray[Real]:
     """Areas (N,) in square pixels; an inverted box has area 0."""
     size = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return size[:, 0] * size[:, 1]
@@ -29,7 +31,7 @@ def sizes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return boxes[:, 2:] - boxes[:, :2]
 
 
-def intersection(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def intersection(a: NDArray[Real], b: NDArray[Real]) -> NDArray[Real]:
     """Pairwise overlap areas (N, M) of a (N, 4) and b (M, 4)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
@@ -37,14 +39,14 @@ def intersection(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
     return size[..., 0] * size[..., 1]
 
 
-def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def iou(a: NDArray[Real], b: NDArray[Real]) -> NDArray[Real]:
     """Pairwise intersection over union (N, M), 0 where both boxes are empty."""
     overlap = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
-def coverage(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def coverage(a: NDArray[Real], b: NDArray[Real]) -> NDArray[Real]:
     """Pairwise share (N, M) of each box of a that lies inside each box of b."""
     own = area(a)[:, None]
     overlap = intersection(a, b)

@@ -24,8 +24,9 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.source import open_source
-from app.offline.annotations import FrameTruth, read_ground_truth
-from app.offline.metrics import Accuracy, Scored, accuracy
+from app.offline.annotations import FrameTruth, read_ground_truth, truths_of
+from app.offline.evaluation.detection import OperatingPoint, average_precision, best_f1, match
+from app.offline.evaluation.outputs import FrameOutput
 from app.vision.cpu import CpuVision
 
 
@@ -35,7 +36,10 @@ class Row:
 
     method: str
     megapixels_per_frame: float
-    accuracy: Accuracy
+    ap50: float | None
+    """Nothing where no object is annotated; so is `best`."""
+    best: OperatingPoint | None
+    """At the score threshold of the best F1."""
     n_tracks: int | None
 
 
@@ -72,8 +76,8 @@ def whole_frame(sequence: Sequence, detector: Detector, canvas: Size, class_id: 
         )
         seen = map_back(layout, detector.detect(picture[np.newaxis])[0], frame.size)
         wanted = seen[seen.class_ids == class_id]
-        found[number] = Scored(clip(wanted.boxes, *frame.size), wanted.scores)
-    return Row(f"whole frame {canvas}", canvas.pixels / 1e6, accuracy(found, sequence.truth), None)
+        found[number] = FrameOutput.untracked(clip(wanted.boxes, *frame.size), wanted.scores)
+    return _row(f"whole frame {canvas}", canvas.pixels / 1e6, sequence, found, None)
 
 
 def flexpatch(sequence: Sequence, detector: Detector, config: PipelineConfig, class_id: int) -> Row:
@@ -85,12 +89,13 @@ def flexpatch(sequence: Sequence, detector: Detector, config: PipelineConfig, cl
         result = pipeline.step(frame)
         pixels += result.work.detector_pixels
         track_ids |= {item.track_id for item in result.objects if item.score >= 0.3}
-        found[number] = Scored(
+        found[number] = FrameOutput(
             FrameBoxes(np.array([item.box for item in result.objects], np.float32).reshape(-1, 4)),
             np.array([item.score for item in result.objects], np.float32),
+            np.array([item.track_id for item in result.objects], np.int64),
         )
     name = f"FlexPatch, budget {config.megapixels_per_frame:g}"
-    return Row(name, pixels / max(len(found), 1) / 1e6, accuracy(found, sequence.truth), len(track_ids))
+    return _row(name, pixels / max(len(found), 1) / 1e6, sequence, found, len(track_ids))
 
 
 def main(  # noqa: PLR0917 - an option each
@@ -119,15 +124,22 @@ def main(  # noqa: PLR0917 - an option each
         raise typer.Exit(2) from None
 
 
+def _row(
+    method: str, megapixels_per_frame: float, sequence: Sequence, found: dict[int, FrameOutput], n_tracks: int | None
+) -> Row:
+    matches = match(truths_of(sequence.truth, found), list(found.values()))
+    return Row(method, megapixels_per_frame, average_precision(matches), best_f1(matches), n_tracks)
+
+
 def _table(title: str, rows: list[Row]) -> Table:
     table = Table(title=title)
     for column in ("method", "megapixels a frame", "AP@0.5", "best F1", "precision", "recall", "tracks"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for row in rows:
-        judged = row.accuracy
-        figures = (judged.ap50, judged.best_f1, judged.precision, judged.recall)
+        best = (row.best.f1, row.best.precision, row.best.recall) if row.best else (None, None, None)
+        figures = ("" if figure is None else f"{figure:.3f}" for figure in (row.ap50, *best))
         tracks = "" if row.n_tracks is None else str(row.n_tracks)
-        table.add_row(row.method, f"{row.megapixels_per_frame:.3f}", *(f"{figure:.3f}" for figure in figures), tracks)
+        table.add_row(row.method, f"{row.megapixels_per_frame:.3f}", *figures, tracks)
     return table
 
 

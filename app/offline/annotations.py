@@ -1,12 +1,14 @@
 """Ground truth in MOTChallenge's text format."""
 
 import csv
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.boxes import empty_boxes
 from app.core.errors import SourceError
 from app.core.types import FrameBoxes
 
@@ -21,6 +23,16 @@ class FrameTruth:
     """(N,)"""
     ignored: FrameBoxes
     """(K, 4) regions where a detection is neither right nor wrong."""
+
+    @classmethod
+    def empty(cls) -> "FrameTruth":
+        """A frame without annotation: whatever is found on it is wrong."""
+        return cls(FrameBoxes(empty_boxes()), np.zeros(0, np.int64), FrameBoxes(empty_boxes()))
+
+
+def truths_of(annotated: Mapping[int, FrameTruth], numbers: Iterable[int]) -> list[FrameTruth]:
+    """The annotations of frames `numbers`, in that order; a frame without any is empty."""
+    return [annotated.get(number, FrameTruth.empty()) for number in numbers]
 
 
 def read_ground_truth(path: Path) -> dict[int, FrameTruth]:

@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.core.errors import SourceError
-from app.offline.annotations import read_ground_truth
+from app.offline.annotations import FrameTruth, read_ground_truth, truths_of
+from tests.flexpatch.builders import frame_boxes
 
 
 def written(path: Path, text: str) -> Path:
@@ -32,3 +34,10 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.txt"):
         read_ground_truth(tmp_path / "nowhere.txt")
+
+
+def test_frames_without_annotation_are_empty_in_an_aligned_sequence() -> None:
+    known = FrameTruth(frame_boxes((0, 0, 5, 5)), np.array([3]), frame_boxes())
+    first, second = truths_of({7: known}, [2, 7])
+    assert (first.boxes.shape, first.ids.shape, first.ignored.shape) == ((0, 4), (0,), (0, 4))
+    assert second is known

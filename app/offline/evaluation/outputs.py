@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.boxes import empty_boxes
 from app.core.types import FrameBoxes
 
 NO_TRACK = -1
@@ -27,6 +28,15 @@ class FrameOutput:
     def untracked(cls, boxes: FrameBoxes, scores: NDArray[np.float32]) -> "FrameOutput":
         """Detections without identity."""
         return cls(boxes, scores, np.full(len(scores), NO_TRACK, np.int64))
+
+    @classmethod
+    def empty(cls) -> "FrameOutput":
+        """Nothing found."""
+        return cls.untracked(FrameBoxes(empty_boxes()), np.zeros(0, np.float32))
+
+    def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> "FrameOutput":
+        """Some of the objects, by mask or position."""
+        return FrameOutput(FrameBoxes(self.boxes[index]), self.scores[index], self.track_ids[index])
 
 
 @dataclass(frozen=True, slots=True)
