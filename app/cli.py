@@ -25,7 +25,7 @@ from app.config import Settings, load_settings
 from app.core.errors import FlexPatchError, InputError, SettingsError
 from app.core.types import Detector, Size
 from app.detect.families import FAMILIES
-from app.detect.loader import load_detector
+from app.detect.loader import find_model, load_detector
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model, load_failure_model
 from app.flexpatch.pipeline import Pipeline
@@ -451,7 +451,9 @@ def evaluate_command(
     )
     frame_rates = _numbers("--fps", fps)
     opened = [open_sequence(text, label, max_frames=max_frames) for text in sequences]
-    subject = Subject(_detector(settings), model_digest(settings.detector), label, _failure_model(settings))
+    model = _detector(settings)
+    digest = model_digest(find_model(settings.detector or "", (settings.models_dir,)), settings.detector_family)
+    subject = Subject(model, digest, label, _failure_model(settings))
     console = Console(stderr=True)
     with _ended_in_order(), ExitStack() as stack:
         file = stack.enter_context(text_file(json)) if json else None

@@ -64,9 +64,10 @@ def region_layout(source: tuple[int, int, int, int], canvas: Size, scale: float 
     )
 
 
-def model_digest(path: Path) -> str:
-    """Tells detectors apart: the start of the file's SHA-256, in hex digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def model_digest(path: Path, family: str | None) -> str:
+    """Tells detectors apart: the start of the file's SHA-256, and how its outputs are read if that was said."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return f"{digest}-{family}" if family else digest
 
 
 class Looks:
