@@ -39,6 +39,7 @@ from app.offline.evaluation.catalogue import ABLATION_NAMES, ALL_ABLATIONS, FLEX
 from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.looks import model_digest
 from app.offline.evaluation.plots import write_plots
+from app.offline.evaluation.published.priority import load_priority_tree
 from app.offline.evaluation.report import as_json as rows_as_json
 from app.offline.evaluation.report import tables as evaluation_tables
 from app.offline.evaluation.sequences import open_sequence
@@ -48,6 +49,8 @@ from app.sessions.manager import SessionRegistry
 from app.telemetry.logs import setup_logging
 
 STDOUT = "-"
+PRIORITY_TREE = "published_priority.json"
+"""In the models folder; only the evaluation needs it."""
 _SIGNALLED = 128
 """Exit status of a command that a signal ended, less the signal's number, as shells have it."""
 _ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to reach a service that listens everywhere
@@ -453,7 +456,8 @@ def evaluate_command(
     opened = [open_sequence(text, label, max_frames=max_frames) for text in sequences]
     model = _detector(settings)
     digest = model_digest(find_model(settings.detector or "", (settings.models_dir,)), settings.detector_family)
-    subject = Subject(model, digest, label, _failure_model(settings))
+    tree = load_priority_tree(settings.models_dir / PRIORITY_TREE) if "published" in sweep.methods else None
+    subject = Subject(model, digest, label, _failure_model(settings), tree)
     console = Console(stderr=True)
     with _ended_in_order(), ExitStack() as stack:
         file = stack.enter_context(text_file(json)) if json else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
+from app.core.clock import SystemClock
 from app.core.errors import SettingsError
 from app.core.types import InputSizes, Size
 from app.flexpatch.canvas import canvas_ladder
@@ -18,7 +19,9 @@ from app.offline.evaluation.pipeline_methods import (
     ablated_runner,
     flexpatch_runner,
 )
+from app.offline.evaluation.published.runner import PublishedRunner
 from app.offline.evaluation.whole_frame import Tiled, WholeFrame, native_canvas
+from app.vision.cpu import CpuVision
 
 RIVALS = ("full", "native", "tiled", "flow", "fixed", "kalman", "motion", "published")
 FLEXPATCH = "flexpatch"
@@ -189,7 +192,11 @@ def _ablated_runner(budget: float, ablation: str, context: Context) -> Runner:
 
 
 def _published_runner(canvas: Size, context: Context) -> Runner:
-    raise NotImplementedError
+    tree = context.priority_tree
+    if tree is None:
+        raise SettingsError("The method `published` needs its priority tree.")
+    class_ids = frozenset([context.class_id])
+    return PublishedRunner(CpuVision(), context.detector, canvas, class_ids, tree, SystemClock())
 
 
 _CONFIGURATIONS: Mapping[str, Callable[[_Setting], Iterator[Method]]] = MappingProxyType(

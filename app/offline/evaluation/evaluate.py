@@ -11,6 +11,7 @@ from app.offline.evaluation.catalogue import Sweep, methods_for
 from app.offline.evaluation.judge import MethodRun, Row, judge
 from app.offline.evaluation.looks import Looks
 from app.offline.evaluation.methods import Context
+from app.offline.evaluation.published.priority import PriorityTree
 from app.offline.evaluation.sequences import AnnotatedSequence, thinned
 
 
@@ -24,6 +25,8 @@ class Subject:
     label: str
     """The class that is annotated."""
     failure_model: FailureModel
+    priority_tree: PriorityTree | None = None
+    """Of the published FlexPatch; only that needs one."""
 
     @property
     def class_id(self) -> int:
@@ -67,7 +70,7 @@ def evaluate(
         folder = cache / f"{sequence.digest}-{subject.digest}" if cache else None
         looks = Looks(subject.detector, folder)
         for version in _versions(sequence, frame_rates):
-            context = Context(version, subject.detector, looks, class_id, subject.failure_model)
+            context = Context(version, subject.detector, looks, class_id, subject.failure_model, subject.priority_tree)
             yield from _run_all(context, sweep, advance)
             looks.save()
 

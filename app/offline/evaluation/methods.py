@@ -8,6 +8,7 @@ from app.core.types import Detector, Frame
 from app.flexpatch.failure import FailureModel
 from app.offline.evaluation.looks import Looks
 from app.offline.evaluation.outputs import FrameCost, FrameOutput
+from app.offline.evaluation.published.priority import PriorityTree
 from app.offline.evaluation.sequences import AnnotatedSequence
 
 
@@ -31,6 +32,8 @@ class Context:
     class_id: int
     """The class that is annotated."""
     failure_model: FailureModel
+    priority_tree: PriorityTree | None = None
+    """Of the published FlexPatch; only that needs one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from app.core.boxes import clip, contains, coverage, iou, suppress
+from app.core.boxes import clip, contains, coverage, iou
 from app.core.types import FrameBoxes, Size
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
 
 MIN_IOU = 0.3
 """A detection belongs to a track from this overlap on; the paper gives no value, SORT's is taken."""
-DUPLICATE_IOU = 0.6
-"""Detections of two patches that overlap more are one, as within the detector."""
 PART_SHARE = 0.7
-"""A cut detection that lies in a whole one, or in a track, by this share is a part of it."""
+"""A cut detection that lies in a track by this share is a part of it."""
 MIN_VISIBLE_PX = 16
 """An object lower than this on the canvas, two of the detector's finest cells, may be there unseen."""
 
@@ -34,15 +32,6 @@ class Matches:
     """Whole detections that belong to no track."""
     leads: NDArray[np.intp]
     """Cut detections that belong to no track: an object larger than its patch."""
-
-
-def without_duplicates(found: FrameDetections) -> FrameDetections:
-    """One box an object, though several patches showed it: whole boxes before cut ones, then by score."""
-    rank = found.scores - found.is_cut.astype(np.float32)
-    found = found[suppress(found.boxes, rank, found.class_ids, DUPLICATE_IOU)]
-    is_part = _shares(found.boxes, found.class_ids, found.boxes, found.class_ids) > PART_SHARE
-    is_kept = ~(is_part & found.is_cut[:, None] & ~found.is_cut[None, :]).any(axis=1)
-    return found[np.flatnonzero(is_kept)]
 
 
 def associate(boxes: FrameBoxes, class_ids: NDArray[np.int32], found: FrameDetections) -> Matches:

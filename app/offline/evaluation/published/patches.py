@@ -14,17 +14,6 @@ def object_patches(boxes: FrameBoxes) -> FrameBoxes:
     return pad(boxes, sizes(boxes))
 
 
-def whole_frame_layout(frame: Size, canvas: Size) -> CanvasLayout:
-    """The whole frame on the canvas, its shape kept."""
-    scale = min(canvas.width / frame.width, canvas.height / frame.height)
-    target = (0, 0, round(frame.width * scale), round(frame.height * scale))
-    return CanvasLayout(
-        canvas,
-        FrameBoxes(np.array([[0, 0, *frame]], np.float32)),
-        CanvasBoxes(np.array([target], np.float32)),
-    )
-
-
 class PatchCanvas:
     """One canvas in the making."""
 

@@ -10,11 +10,12 @@ from app.core.boxes import clip, empty_boxes
 from app.core.clock import Clock
 from app.core.errors import SettingsError
 from app.core.types import Detector, Frame, FrameBoxes, InputSizes, PreparedFrame, Size, Vision
-from app.flexpatch.canvas import CanvasLayout, FrameDetections, map_back
+from app.flexpatch.canvas import CanvasLayout, FrameDetections, map_back, without_duplicates
+from app.offline.evaluation.looks import whole_layout
 from app.offline.evaluation.outputs import FrameCost, FrameOutput
-from app.offline.evaluation.published.association import Matches, associate, examined, without_duplicates
+from app.offline.evaluation.published.association import Matches, associate, examined
 from app.offline.evaluation.published.cells import Cells
-from app.offline.evaluation.published.patches import PatchCanvas, object_patches, whole_frame_layout
+from app.offline.evaluation.published.patches import PatchCanvas, object_patches
 from app.offline.evaluation.published.priority import Priority, PriorityTree
 from app.offline.evaluation.published.tracks import PublishedTracks, born_tracks, drop_departed, follow
 
@@ -164,7 +165,7 @@ class PublishedRunner:
     def _plan(self, stream: _Stream, now: _Moment) -> CanvasLayout | None:
         """What to show the detector; None if no track and no cell asks for a look."""
         if self._n_frames == 0:
-            return whole_frame_layout(now.size, self._canvas)
+            return whole_layout(now.size, self._canvas)
         stream.cells.advance()
         canvas = PatchCanvas(now.size, self._canvas)
         if self._n_frames % CYCLE:

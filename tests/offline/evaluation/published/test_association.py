@@ -1,8 +1,8 @@
 import numpy as np
 
 from app.core.types import CanvasBoxes, FrameBoxes, Size
-from app.flexpatch.canvas import CanvasLayout, FrameDetections
-from app.offline.evaluation.published.association import associate, examined, without_duplicates
+from app.flexpatch.canvas import CanvasLayout, FrameDetections, without_duplicates
+from app.offline.evaluation.published.association import associate, examined
 
 Box = tuple[float, float, float, float]
 

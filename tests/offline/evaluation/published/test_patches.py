@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from app.core.types import FrameBoxes, Size
-from app.offline.evaluation.published.patches import PatchCanvas, object_patches, whole_frame_layout
+from app.offline.evaluation.looks import whole_layout
+from app.offline.evaluation.published.patches import PatchCanvas, object_patches
 
 FRAME, CANVAS = Size(1920, 1080), Size(640, 384)
 
@@ -16,7 +17,7 @@ def test_a_box_is_padded_by_its_own_width_and_height() -> None:
 
 
 def test_the_whole_frame_keeps_its_shape_on_the_canvas() -> None:
-    layout = whole_frame_layout(FRAME, CANVAS)
+    layout = whole_layout(FRAME, CANVAS)
     assert layout.source.tolist() == [[0, 0, 1920, 1080]]
     assert layout.target.tolist() == [[0, 0, 640, 360]]
 
