@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 DETECTOR ?=
 PORT ?= 8000
 JSON ?=
+DATA ?= ../shared/data
+EVALUATED ?= $(or $(wildcard $(addprefix $(DATA)/,ADL-Rundle-6 PETS09-S2L1 UAV123-wakeboard10)),$(STREETS))
+STREETS := 'synthetic:1920x1080@30?objects=30&seed=201&frames=150' 'synthetic:1280x720@10?objects=25&seed=202&pan=1&shake=1&frames=100'
+OUT ?= out/evaluation
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench train lock clean install install-dev
+.PHONY: help run test lint bench evaluate train lock clean install install-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +31,9 @@ lint: install-dev ## Formatting, lint, types and import layers
 
 bench: install ## Milliseconds per stage on the synthetic street (DETECTOR=FILE.onnx JSON=FILE)
 	$(BIN)/flexpatch bench $(if $(DETECTOR),--detector $(DETECTOR)) $(if $(JSON),--json $(JSON))
+
+evaluate: install-dev ## Accuracy against pixels, beside every rival (DETECTOR=FILE.onnx EVALUATED="FOLDER …" OUT=DIR)
+	$(BIN)/flexpatch evaluate $(EVALUATED) --detector $(or $(DETECTOR),$(error Name a detector: make evaluate DETECTOR=FILE.onnx)) --json $(OUT)/rows.json --plots $(OUT)
 
 train: install-dev ## Fit the tracking-failure model to the synthetic street (DETECTOR=FILE.onnx)
 	$(BIN)/python -m app.offline.calibrate --detector $(or $(DETECTOR),$(error Name a detector: make train DETECTOR=FILE.onnx))
