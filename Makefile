@@ -33,6 +33,7 @@ bench: install ## Milliseconds per stage on the synthetic street (DETECTOR=FILE.
 	$(BIN)/flexpatch bench $(if $(DETECTOR),--detector $(DETECTOR)) $(if $(JSON),--json $(JSON))
 
 evaluate: install-dev ## Accuracy against pixels, beside every rival (DETECTOR=FILE.onnx EVALUATED="FOLDER …" OUT=DIR)
+	@mkdir -p $(OUT)
 	$(BIN)/flexpatch evaluate $(EVALUATED) --detector $(or $(DETECTOR),$(error Name a detector: make evaluate DETECTOR=FILE.onnx)) --json $(OUT)/rows.json --plots $(OUT)
 
 train: install-dev ## Fit the tracking-failure model to the synthetic street (DETECTOR=FILE.onnx)
