@@ -37,8 +37,10 @@ class FlexPatchSettings(BaseModel):
         None, description="Largest detector canvas, width and height in pixels; null: chosen by the frame."
     )
     megapixels_per_frame: float = Field(0.08, description="Detector pixels to spend on an average frame, in millions.")
-    object_height_px: float = Field(112.0, description="Height on the canvas to which objects are scaled, in pixels.")
-    context: float = Field(0.6, description="Margin round an object, as a share of its larger side.")
+    object_height_px: float = Field(
+        96.0, description="Height on the canvas to which taller objects are reduced, in pixels."
+    )
+    context: float = Field(0.4, description="Margin round an object, as a share of its larger side.")
     max_tracks: int = Field(300, description="Tracks kept at once.")
     track_lifetime_s: float = Field(2.5, description="A track unconfirmed for so long is removed, in seconds.")
     min_output_score: float = Field(0.05, description="Objects with a lower score are not put out, 0 to 1.")

@@ -83,7 +83,7 @@ class TuningModel(_In):
         None, ge=0.001, le=16, description="Detector pixels to spend on an average frame, in millions."
     )
     object_height_px: float | None = Field(
-        None, ge=24, le=512, description="Height on the canvas to which objects are scaled, in pixels."
+        None, ge=24, le=512, description="Height on the canvas to which taller objects are reduced, in pixels."
     )
     context: float | None = Field(
         None, ge=0.1, le=3, description="Margin round an object, as a share of its larger side."

@@ -12,9 +12,7 @@ from app.core.errors import SettingsError
 from app.core.types import CanvasBoxes, CanvasDetections, FrameBoxes, InputSizes, PatchCopy, Size
 
 LADDER_PX = (320, 416, 640, 960, 1280, 1920, 2560, 3840)
-"""Longer sides of the canvases for the whole frame."""
-PATCH_SIDES = (128, 192, 256)
-"""Sides of square canvases too small for the whole frame, for one or a few patches."""
+"""Longer sides of the canvases."""
 EDGE_PX = 2.0
 """A detection so near an inner patch edge, in canvas pixels, is taken to be cut by it."""
 DUPLICATE_IOU = 0.55
@@ -51,13 +49,6 @@ def canvas_ladder(frame: Size, sizes: InputSizes, max_canvas: Size | None) -> tu
     rungs = [size for size in below if size.pixels < 0.8 * top.pixels]
     fitting = dict.fromkeys(size for size in rungs if size.width <= top.width and size.height <= top.height)
     return (*fitting, top)
-
-
-def patch_ladder(ladder: tuple[Size, ...], sizes: InputSizes) -> tuple[Size, ...]:
-    """The canvas sizes for patches: those for the whole frame, and smaller squares where the detector takes them."""
-    squares = [Size(side, side) for side in PATCH_SIDES]
-    smaller = [size for size in squares if sizes.accepts(size) and size.pixels < 0.8 * ladder[0].pixels]
-    return (*smaller, *ladder)
 
 
 def _shaped(frame: Size, longer_px: float, stride: int) -> Size:

@@ -47,9 +47,9 @@ class PipelineConfig:
     """Largest detector canvas in pixels; None: as wide as half the frame, 640 to 1280, in the frame's shape."""
     megapixels_per_frame: float = 0.08
     """Detector pixels to spend on an average frame, in millions. An idle scene takes far fewer."""
-    object_height_px: float = 112.0
-    """Height on the canvas to which objects are scaled where they are looked at one by one."""
-    context: float = 0.6
+    object_height_px: float = 96.0
+    """Height on the canvas to which taller objects are reduced where they are looked at one by one."""
+    context: float = 0.4
     """Margin round an object in its patch, as a share of its larger side, before drift is added."""
     max_tracks: int = 300
     """More tracks than this, and those with the least evidence are dropped."""

@@ -2,9 +2,10 @@
 
 The frame is divided into cells. For each cell and each band of object heights the map keeps how long no look
 has been able to see such an object there (the paper's refresh interval, but by size: a thumbnail refreshes the
-large bands and not the small ones). A look is worth the births to be expected in what it can see: birth rate
-of the band × unseen time, more at borders and where objects appeared before, less where there is no texture,
-more where something moves that no track explains.
+large bands and not the small ones). A look is worth the objects to be expected in what it can see: those that
+have come (birth rate of the band × unseen time), and those that always stood there unseen (`stock.py`); more at
+borders and where objects appeared before, less where there is no texture, more where something moves that no track
+explains.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from app.core.types import FrameBoxes, Size
 from app.flexpatch.canvas import CanvasLayout
 from app.flexpatch.detectability import visibility
 from app.flexpatch.flow import CameraMotion
+from app.flexpatch.stock import Stock
 
 SMALLEST_BAND_PX = 24.0
 MAX_UNSEEN_S = 60.0
@@ -72,6 +74,9 @@ class Discovery:
         self._unseen_s = np.full((n_bands, rows, columns), UNSEEN_AT_START_S, np.float32)
         self._births = np.full(n_bands, PRIOR_BIRTHS / n_bands)
         self._seconds = PRIOR_SECONDS
+        self._stock = Stock(n_bands, (rows, columns))
+        self._standing_share = np.zeros(n_bands)
+        """(bands,) share of what the last look may have found that had been standing there."""
         self._birthplaces = np.zeros((rows, columns), np.float32)
         self._place_weight = self._borders()
         self._is_ignored = np.zeros((rows, columns), bool)
@@ -151,6 +156,7 @@ class Discovery:
 
     def record_look(self, layout: CanvasLayout) -> None:
         """Reset what was inside inspected patches, as far as the detector could see it at their scale."""
+        standing, born = np.zeros(len(self._heights_px)), np.full(len(self._heights_px), 1e-9)
         for (x1, y1, x2, y2), scale in zip(layout.source, layout.scale.min(axis=1), strict=True):
             fits = self._heights_px <= max(y2 - y1, 1) * (1.0 if y2 - y1 >= self._frame.height else 0.8)
             blind = np.where(fits, 1 - visibility(self._heights_px * scale), 1).astype(np.float32)
@@ -158,26 +164,41 @@ class Discovery:
             columns = slice(*np.searchsorted(self._x, (x1, x2)))
             share = self._motion_share(np.array(scale))
             self._promised += float((self._motion * self._waiting())[rows, columns].sum() * share)
-            self._unseen_s[:, rows, columns] *= blind[:, None, None]
+            weight = self._weight[rows, columns]
+            unknown, unseen_s = self._stock.unknown[:, rows, columns], self._unseen_s[:, rows, columns]
+            standing += (1 - blind) * np.einsum("brc,rc->b", unknown, weight)
+            born += (1 - blind) * np.einsum("brc,rc->b", unseen_s, weight)
+            self._stock.record_look(rows, columns, 1 - blind, self._weight)
+            unseen_s *= blind[:, None, None]
             self._motion_waited_s[rows, columns] *= np.float32(1 - visibility(MOTION_HEIGHT_PX * scale))
+        standing, born = standing * self._stock.objects, born * self._birth_rates
+        self._standing_share = standing / (standing + born)
 
     def record_stock(self, boxes: FrameBoxes, scores: NDArray[np.float32]) -> None:
         """Learn where objects are from the first look at a scene: they have come at some time, but not just now."""
+        if len(boxes):
+            self._stock.record_found(self._bands_of(boxes), scores)
         self._record_places(boxes, scores)
 
     def record_births(self, boxes: FrameBoxes, scores: NDArray[np.float32]) -> None:
-        """Learn where and how large new objects (N, 4) appear; each counts by its score (N,)."""
+        """Learn where and how large new objects (N, 4) appear; each counts by its score (N,).
+
+        To be called after `record_look`: what it showed for the first time may have found objects that always stood
+        there, and these tell nothing of how often others come.
+        """
         if len(boxes) == 0:
             return
-        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
-        octaves = np.log2(heights[:, None] / self._heights_px[None, :])
-        np.add.at(self._births, np.abs(octaves).argmin(axis=1), scores)
+        bands = self._bands_of(boxes)
+        standing = scores * self._standing_share[bands]
+        self._stock.record_found(bands, standing)
+        np.add.at(self._births, bands, scores - standing)
         rows, columns = self._cells_of(boxes)
         self._kept += float(scores[_box_sum(self._motion, 1)[rows, columns] > 0].sum())
         self._record_places(boxes, scores)
 
     def forget_births(self) -> None:
         """Start anew to learn how often objects appear: others are looked for from now on."""
+        self._stock.forget()
         self._births = np.full(len(self._heights_px), PRIOR_BIRTHS / len(self._heights_px))
         self._seconds = PRIOR_SECONDS
 
@@ -205,7 +226,8 @@ class Discovery:
         unseen = np.einsum("brc,rc->b", self._unseen_s, self._weight)
         births = self._finds_per_cell(scales[:, None]) @ unseen
         moving = float((self._motion * self._waiting()).sum()) * self._motion_share(scales)
-        return np.asarray(births + moving)
+        unknown = np.einsum("brc,rc->b", self._stock.unknown, self._weight)
+        return np.asarray(births + moving + self._standing_per_cell(scales[:, None]) @ unknown)
 
     def windows(self, size: Size, scale: float, n_most: int) -> list[Window]:
         """The best regions of `size` (frame pixels) to look at with `scale`, apart from one another.
@@ -214,7 +236,10 @@ class Discovery:
         """
         motion = self._motion * self._waiting() * np.float32(self._motion_share(np.array(scale)))
         finds = self._finds_per_cell(np.array(scale)) * (self._heights_px <= 0.8 * size.height)
-        density = np.tensordot(finds.astype(np.float32), self._unseen_s, axes=1) * self._weight + motion
+        standing = self._standing_per_cell(np.array(scale)) * (self._heights_px <= 0.8 * size.height)
+        density = np.tensordot(finds.astype(np.float32), self._unseen_s, axes=1)
+        density += np.tensordot(standing.astype(np.float32), self._stock.unknown, axes=1)
+        density = density * self._weight + motion
         grid = self._window_grid(size)
         values = grid.sums(density)
         moving = grid.sums(motion)
@@ -233,8 +258,21 @@ class Discovery:
 
     def _finds_per_cell(self, scales: NDArray[np.floating]) -> NDArray[np.float64]:
         """Births a second and cell in each band, times the chance to see them at `scales`; bands come last."""
-        rates = np.maximum(self._births / self._seconds, MIN_BIRTH_RATE / len(self._heights_px))
-        return np.asarray(rates * visibility(self._heights_px * scales) / self._weight.size)
+        return np.asarray(self._birth_rates * visibility(self._heights_px * scales) / self._weight.size)
+
+    @property
+    def _birth_rates(self) -> NDArray[np.float64]:
+        """(bands,) objects that come into the whole frame in a second."""
+        return np.asarray(np.maximum(self._births / self._seconds, MIN_BIRTH_RATE / len(self._heights_px)))
+
+    def _standing_per_cell(self, scales: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Standing objects in each band and cell, times the chance to see them at `scales`; bands come last."""
+        return np.asarray(self._stock.objects * visibility(self._heights_px * scales) / self._weight.size)
+
+    def _bands_of(self, boxes: FrameBoxes) -> NDArray[np.intp]:
+        """(N,) the band of heights of each box (N, 4)."""
+        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
+        return np.asarray(np.abs(np.log2(heights[:, None] / self._heights_px[None, :])).argmin(axis=1))
 
     def _waiting(self) -> NDArray[np.float32]:
         """(rows, columns) how far motion has waited for a look, 0 to 1."""
@@ -285,6 +323,7 @@ class Discovery:
             self._drift -= (columns, rows)
             self._unseen_s = _shifted(self._unseen_s, rows, columns, UNSEEN_AT_START_S)
             self._motion_waited_s = _shifted(self._motion_waited_s, rows, columns, UNSEEN_AT_START_S)
+            self._stock.unknown = _shifted(self._stock.unknown, rows, columns, 1.0)
             self._usual_motion = _shifted(self._usual_motion, rows, columns, 0)
             self._birthplaces = _shifted(self._birthplaces, rows, columns, 0)
             self._weigh_places()

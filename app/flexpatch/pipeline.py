@@ -21,7 +21,7 @@ from app.core.types import (
     Work,
 )
 from app.flexpatch.budget import Budget
-from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back, patch_ladder, without_duplicates
+from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back, without_duplicates
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.failure import FailureModel
@@ -63,7 +63,6 @@ class _Stream:
 
     size: Size
     ladder: tuple[Size, ...]
-    patch_ladder: tuple[Size, ...]
     budget: Budget
     discovery: Discovery
 
@@ -118,7 +117,6 @@ class Pipeline:
         ladder = self._ladder(self._stream.size if self._stream else _ANY_FRAME, config)
         if self._stream is not None:
             self._stream.ladder = ladder
-            self._stream.patch_ladder = self._patch_ladder(ladder, config)
             self._stream.budget.retarget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
         self._config = config
 
@@ -159,7 +157,7 @@ class Pipeline:
             self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera or STILL)
         self.last_prediction = self._tracker.judge(prepared, frame.pts_s)
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
-        plan = self._plan(stream, must_look=is_new_scene)
+        plan = self._plan(stream, dt_s, must_look=is_new_scene)
         self._explanations.append(
             Explanation(
                 seq=frame.seq,
@@ -202,8 +200,7 @@ class Pipeline:
             discovery = Discovery(frame.size, self._vision.cell_px)
             self._apply_ignored(discovery)
             budget = Budget(self._config.megapixels_per_frame * 1e6, ladder[-1].pixels)
-            patches = self._patch_ladder(ladder, self._config)
-            self._stream = _Stream(frame.size, ladder, patches, budget, discovery)
+            self._stream = _Stream(frame.size, ladder, budget, discovery)
         elif frame.size != self._stream.size:
             raise FrameSizeChanged(
                 f"The frame is {frame.size}, but this stream's frames are {self._stream.size}. "
@@ -214,9 +211,6 @@ class Pipeline:
     def _ladder(self, frame: Size, config: PipelineConfig) -> tuple[Size, ...]:
         ladder = canvas_ladder(frame, self._detector.input_sizes, config.max_canvas)
         return ladder if config.parts.small_canvases else ladder[-1:]
-
-    def _patch_ladder(self, ladder: tuple[Size, ...], config: PipelineConfig) -> tuple[Size, ...]:
-        return patch_ladder(ladder, self._detector.input_sizes) if config.parts.small_canvases else ladder
 
     def _apply_ignored(self, discovery: Discovery) -> None:
         if self._is_ignored is None:
@@ -252,16 +246,16 @@ class Pipeline:
             motion = self._vision.motion_map(self._earlier, prepared, affine)
             discovery.observe_motion(motion, self._tracker.tracks.boxes, pts_s)
 
-    def _plan(self, stream: _Stream, *, must_look: bool) -> Plan:
+    def _plan(self, stream: _Stream, dt_s: float, *, must_look: bool) -> Plan:
         stream.budget.accrue()
         scene = Scene(
             frame=stream.size,
             tracks=self._tracker.tracks,
             discovery=stream.discovery,
             ladder=stream.ladder,
-            patch_ladder=stream.patch_ladder,
             cut=self._cut[0],
             cut_scores=self._cut[1],
+            frame_interval_s=dt_s,
         )
         return self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
 

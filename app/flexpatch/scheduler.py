@@ -5,6 +5,7 @@ expected to mend or find) and a cost in detector pixels; the canvas is taken who
 price of its pixels by most. Nothing is taken where nothing does.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -21,8 +22,10 @@ from app.flexpatch.discovery import Discovery
 from app.flexpatch.packing import GUTTER_PX, pack
 from app.flexpatch.tracks import TrackTable
 
-CALL_OVERHEAD_PIXELS = 5_000
+CALL_OVERHEAD_PIXELS = 30_000
 """A call is charged so many pixels more than its canvas has: many tiny looks are no gift."""
+PATIENCE_S = 0.15
+"""Time constant with which what a look could mend comes to be there."""
 DOUBT_WEIGHT = 0.6
 """Worth of a look at a track of which few looks are known, against mending one that surely failed."""
 SHARPEN_WEIGHT = 0.1
@@ -33,7 +36,6 @@ BLIND_FACTOR = 0.3
 """A track that was missed at some height is this much less likely to be found at the same or a smaller one."""
 DRIFT_CONTEXT = 0.5
 """Extra margin, as a share of the object's size, where flow has surely failed."""
-MAX_UPSCALE = 2.0
 MIN_PATCH_PX = 96.0
 """Smallest side of a patch on the canvas: a detector needs surroundings to know what it sees."""
 MIN_WORTH = 0.25
@@ -89,13 +91,13 @@ class Scene:
     tracks: TrackTable
     discovery: Discovery
     ladder: tuple[Size, ...]
-    """Canvas sizes for the whole frame, smallest first."""
-    patch_ladder: tuple[Size, ...]
-    """Canvas sizes for patches, smallest first; ends as `ladder` does."""
+    """Canvas sizes, smallest first."""
     cut: FrameBoxes
     """(C, 4) unknown objects that a patch edge cut last time."""
     cut_scores: NDArray[np.float32]
     """(C,)"""
+    frame_interval_s: float
+    """Stream time since the last frame."""
 
 
 def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -121,7 +123,7 @@ class Planner(Protocol):
 
 
 def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, must_look: bool) -> Plan:
-    """Choose the most profitable look.
+    """Choose the look that is worth most for its pixels in the long run, and take it once it pays for itself.
 
     Args:
         must_look: look at the whole frame on the largest canvas whatever it costs (first frame, scene cut).
@@ -130,22 +132,42 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
     if must_look:
         return _only_whole(scene, whole, len(whole) - 1, price_per_pixel, "the first look at a scene")
     parts = _parts(scene, config, price_per_pixel)
-    profits = [c.value - _cost(r, price_per_pixel) for c, r in zip(whole, scene.ladder, strict=True)]
-    part_profits = [_profit_of_parts(parts, rung, price_per_pixel) for rung in scene.patch_ladder]
-    best_whole, best_part = int(np.argmax(profits)), int(np.argmax(part_profits))
-    if max(profits[best_whole], part_profits[best_part]) <= 0:
+    looks = [_Look(rung, candidate.value) for rung, candidate in zip(scene.ladder, whole, strict=True)]
+    looks += [_Look(rung, value, is_whole=False) for rung in scene.ladder if (value := _value_on(parts, rung))]
+    pixels_per_s = config.megapixels_per_frame * 1e6 / scene.frame_interval_s
+    best = max(looks, key=lambda look: look.lasting_value(pixels_per_s))
+    if best.value <= price_per_pixel * best.pixels:
         reason = "no look is worth the price of its pixels"
         return Plan(None, "track", reason, price_per_pixel, _left(scene, [*whole, *parts], reason))
-    if profits[best_whole] >= part_profits[best_part]:
+    if best.is_whole:
         reason = "the whole frame on one canvas is worth most"
-        plan = _only_whole(scene, whole, best_whole, price_per_pixel, reason)
+        plan = _only_whole(scene, whole, scene.ladder.index(best.rung), price_per_pixel, reason)
         others = _left(scene, parts, "not on its own: the whole frame was looked at")
         return replace(plan, candidates=plan.candidates + others)
-    return _packed(scene, whole, parts, scene.patch_ladder[best_part], price_per_pixel)
+    return _packed(scene, whole, parts, best.rung, price_per_pixel)
 
 
-def _cost(rung: Size, price_per_pixel: float) -> float:
-    return price_per_pixel * (rung.pixels + CALL_OVERHEAD_PIXELS)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one canvas would be worth now, with the whole frame on it or with patches."""
+
+    rung: Size
+    value: float
+    is_whole: bool = True
+
+    @property
+    def pixels(self) -> int:
+        return self.rung.pixels + CALL_OVERHEAD_PIXELS
+
+    def lasting_value(self, pixels_per_s: float) -> float:
+        """Value for each pixel if the whole budget went into such looks, one after another.
+
+        What a look is worth grows while nobody looks, the slower the longer. A large canvas that comes rarely finds
+        as much to mend as a small one that comes often, as long as its interval is short against the time in which
+        objects are lost: then what counts is how well it sees.
+        """
+        interval_s = self.pixels / pixels_per_s
+        return self.value * -math.expm1(-interval_s / PATIENCE_S) / self.pixels
 
 
 # ---------------------------------------------------------------------------------------------- candidates
@@ -180,7 +202,8 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
         return []
     size = tracks.boxes[:, 2:] - tracks.boxes[:, :2]
     tall = np.maximum(size[:, 1], 0.6 * size[:, 0])
-    scale = np.minimum(config.object_height_px / np.maximum(tall, 1), MAX_UPSCALE)
+    # Enlarging small objects costs more pixels than the detector gains by it.
+    scale = np.minimum(config.object_height_px / np.maximum(tall, 1), 1)
     if not config.parts.patch_scaling:
         scale = np.ones_like(scale)
     wanted = config.context * tracks.patch_growth + DRIFT_CONTEXT * tracks.failure
@@ -252,16 +275,15 @@ def _target_size(width: int, height: int, scale: float, top: Size) -> Size:
 # ------------------------------------------------------------------------------------------------- choices
 
 
-def _profit_of_parts(parts: Sequence[Candidate], rung: Size, price_per_pixel: float) -> float:
-    """Value of the parts that a canvas may be expected to hold, less its price; −∞ where it holds none."""
+def _value_on(parts: Sequence[Candidate], rung: Size) -> float:
+    """Value of the parts that a canvas may be expected to hold."""
     room = PACKING_YIELD * rung.pixels
-    value, n_taken = 0.0, 0
+    value = 0.0
     for part in parts:
         if part.pixels <= room and part.target.width <= rung.width and part.target.height <= rung.height:
             room -= part.pixels
             value += part.value
-            n_taken += 1
-    return value - _cost(rung, price_per_pixel) if n_taken else -np.inf
+    return value
 
 
 def _only_whole(scene: Scene, whole: Sequence[Candidate], chosen: int, price_per_pixel: float, reason: str) -> Plan:

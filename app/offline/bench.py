@@ -14,7 +14,7 @@ from app.core.clock import Clock, SystemClock
 from app.core.errors import SettingsError
 from app.core.types import Detector, Frame, InputSizes, Size
 from app.detect.cores import available_cores
-from app.flexpatch.canvas import canvas_ladder, patch_ladder
+from app.flexpatch.canvas import canvas_ladder
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.image import decode
@@ -244,7 +244,7 @@ def _run_once(clip: Clip, pipeline: OraclePipeline, clock: Clock, samples: _Samp
 
 def _time_detector(detector: Detector, clip: Clip, samples: _Samples) -> DetectorTimes:
     ladder = canvas_ladder(clip.size, detector.input_sizes, None)
-    sizes = {*patch_ladder(ladder, detector.input_sizes), *samples.canvases}
+    sizes = {*ladder, *samples.canvases}
     times = tuple(_time_canvas(detector, clip, size) for size in sorted(sizes, key=lambda size: size.pixels))
     cpu_ms = sum(item.cpu_mean_ms * samples.canvases[item.canvas] for item in times) / max(samples.n_frames, 1)
     return DetectorTimes(detector.name, detector.backend, times, cpu_ms)

@@ -39,7 +39,7 @@ def test_everything_that_is_given_is_taken(api: Api) -> None:
     assert session["filters"] == filters
     assert session["flexpatch"]["max_canvas"] == [320, 192]
     assert session["flexpatch"]["max_tracks"] == 5
-    assert session["flexpatch"]["context"] == 0.6
+    assert session["flexpatch"]["context"] == 0.4
     assert session["queue"]["depth"] == 9
     assert session["idle_ttl_s"] == 7.5
     assert api.bench.pipeline.configs[0].max_tracks == 5

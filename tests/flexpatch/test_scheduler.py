@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.types import FrameBoxes, InputSizes, Size
-from app.flexpatch.canvas import canvas_ladder, patch_ladder
-from app.flexpatch.config import PipelineConfig
+from app.flexpatch.canvas import canvas_ladder
+from app.flexpatch.config import Parts, PipelineConfig
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.flow import STILL
 from app.flexpatch.packing import GUTTER_PX
@@ -40,7 +40,7 @@ def scene_of(
         tracks=tracks,
         discovery=discovery,
         ladder=ladder,
-        patch_ladder=patch_ladder(ladder, input_sizes),
+        frame_interval_s=1 / 30,
         cut=frame_boxes() if cut is None else cut,
         cut_scores=np.full(0 if cut is None else len(cut), 0.8, np.float32),
     )
@@ -138,7 +138,7 @@ def test_patches_keep_their_shape(situation: Situation) -> None:
 @given(situations())
 def test_the_canvas_is_one_of_the_ladder(situation: Situation) -> None:
     layout = situation.plan().layout
-    assert layout is None or layout.size in {*situation.scene.ladder, *situation.scene.patch_ladder}
+    assert layout is None or layout.size in situation.scene.ladder
 
 
 @REPEATABLE
@@ -248,7 +248,8 @@ def test_one_failing_track_in_a_calm_frame_gets_a_patch_of_its_own() -> None:
 
 
 def test_a_frame_that_nobody_saw_for_long_is_looked_at() -> None:
-    plan = Situation(scene_of(STREET, tracks_at(frame_boxes()), unseen_s=8.0), 1e-6).plan()
+    idle_price = 4e-7
+    plan = Situation(scene_of(STREET, tracks_at(frame_boxes()), unseen_s=8.0), idle_price).plan()
     assert plan.mode != "track"
 
 
@@ -273,12 +274,34 @@ def test_neighbours_share_a_patch() -> None:
     assert sum(candidate.is_taken for candidate in plan.candidates) == 1
 
 
-@pytest.mark.parametrize("height", [30.0, 120.0, 400.0])
-def test_a_failing_object_of_any_size_is_shown_as_a_detector_likes_it(height: float) -> None:
+def patch_scale(height: float) -> float:
+    """Canvas pixels per frame pixel at which a failing object of that height is shown."""
     box = (900.0, 300.0, 900 + height / 2, 300 + height)
     plan = Situation(scene_of(STREET, tracks_at(frame_boxes(box), failure=0.9), unseen_s=0.03), 1e-6).plan()
     patches = [candidate for candidate in plan.candidates if candidate.kind == "object"]
-    assert 48 <= height * patches[0].scale <= 256
+    return patches[0].scale
+
+
+@pytest.mark.parametrize("height", [60.0, 120.0, 400.0, 900.0])
+def test_a_failing_object_is_shown_as_a_detector_likes_it(height: float) -> None:
+    assert 48 <= height * patch_scale(height) <= 256
+
+
+def test_small_objects_are_not_enlarged() -> None:
+    assert patch_scale(30.0) == pytest.approx(1.0)
+
+
+def test_a_large_canvas_now_and_then_beats_small_ones_all_the_time_while_little_is_lost_between() -> None:
+    """Whole frames alone: what is lost in a tenth of a second is little, in two seconds much."""
+    tracks = tracks_at(frame_boxes(*((x, 400, x + 60, 520) for x in range(100, 1800, 200))), failure=0.3)
+    chosen = []
+    for interval_s in (1 / 30, 2.0):
+        scene = replace(scene_of(STREET, tracks), frame_interval_s=interval_s)
+        config = PipelineConfig(megapixels_per_frame=0.1, parts=Parts(patches=False))
+        layout = plan_look(scene, config, 1e-7, must_look=False).layout
+        assert layout is not None
+        chosen.append(layout.size.pixels)
+    assert chosen[0] > chosen[1]
 
 
 def test_a_patch_leaves_more_room_the_less_a_track_is_trusted() -> None:
