@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DETECTOR ?=
 PORT ?= 8000
 JSON ?=
+OUTPUT ?= out/train
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -28,8 +29,8 @@ lint: install-dev ## Formatting, lint, types and import layers
 bench: install ## Milliseconds per stage on the synthetic street (DETECTOR=FILE.onnx JSON=FILE)
 	$(BIN)/flexpatch bench $(if $(DETECTOR),--detector $(DETECTOR)) $(if $(JSON),--json $(JSON))
 
-train: install-dev ## Fit the tracking-failure model to the synthetic street (DETECTOR=FILE.onnx)
-	$(BIN)/python -m app.offline.calibrate --detector $(or $(DETECTOR),$(error Name a detector: make train DETECTOR=FILE.onnx))
+train: install-dev ## Train the tracking-failure model on synthetic streets (DETECTOR=FILE.onnx OUTPUT=DIR)
+	$(BIN)/flexpatch train --output $(OUTPUT) --detector $(or $(DETECTOR),$(error Name a detector: make train DETECTOR=FILE.onnx))
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv
