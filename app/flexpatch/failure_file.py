@@ -126,8 +126,8 @@ def _trees(content: dict[str, Any]) -> ClassModel:
     feature, left, right = tables["feature"], tables["left"], tables["right"]
     shape = feature.shape
     is_table = len(shape) == 2 and 0 not in shape
-    if not is_table or any(array.shape != shape for array in (threshold, left, right, value[..., 0])):
-        raise ValueError("feature, threshold, left, right and value must be equal tables (trees, nodes)")
+    if not is_table or any(array.shape != shape for array in (threshold, left, right)):
+        raise ValueError("feature, threshold, left and right must be equal tables (trees, nodes)")
     _check(value, (*shape, len(CLASSES)), "value")
     _check(baseline, (len(CLASSES),), "baseline")
     _check_nodes(feature, threshold, left, right)

@@ -71,7 +71,7 @@ def pseudo_truth(frames: Iterable[Frame], detector: Detector, class_ids: frozens
     """
     vision = CpuVision()
     sightings = [look_natively(frame, detector, vision, class_ids) for frame in frames]
-    truth = _truth_of(chains(sightings), sightings)
+    truth = truth_of(chains(sightings), sightings)
     return GroundTruth("pseudo", truth, truth)
 
 
@@ -160,7 +160,7 @@ def _mutual_best(tips: Sequence[_Tip], fresh: Sequence[_Tip], sighting: Sighting
             yield row, column
 
 
-def _truth_of(found: Sequence[Sequence[Place]], sightings: Sequence[Sighting]) -> dict[int, FrameTruth]:
+def truth_of(found: Sequence[Sequence[Place]], sightings: Sequence[Sighting]) -> dict[int, FrameTruth]:
     """Frame by frame, the chains that are objects; too faint or short ones become ignored regions."""
     boxes: dict[int, list[tuple[int, NDArray[np.float32]]]] = {sighting.number: [] for sighting in sightings}
     ignored: dict[int, list[NDArray[np.float32]]] = {sighting.number: [] for sighting in sightings}

@@ -185,9 +185,10 @@ def _outcome(report: TrainingReport) -> Iterator[str]:
     best, hand_set = report.named(report.chosen), report.named(HAND_SET)
     recall, balanced = best.scores.recalls[0], best.scores.balanced_accuracy
     yield (
-        f"Chosen: **{best.name}**, of the best probabilities among the models that are worth most to the pipeline "
-        f"(within a standard error of the best) and predict {N_TRACKS} tracks within {LIMIT_MS:g} ms. On sequences not seen it finds {recall:.1%} of `high` with a balanced accuracy of "
-        f"{balanced:.3f} over the three classes ({best.scores.balanced_accuracy_high:.3f} for `high` against the rest)."
+        f"Chosen: **{best.name}**. Of the models that predict {N_TRACKS} tracks within {LIMIT_MS:g} ms and are worth "
+        "as much to the pipeline as the best, within a standard error, it has the best probabilities. On sequences "
+        f"not seen it finds {recall:.1%} of `high` with a balanced accuracy of {balanced:.3f} over the three classes "
+        f"({best.scores.balanced_accuracy_high:.3f} for `high` against the rest)."
     )
     yield ""
     yield (

@@ -88,18 +88,42 @@ def open_sequence(
         SourceError: there is nothing to read, or no ground truth of the kind that was asked for.
         SettingsError: the detector knows none of the classes.
     """
-    if re.match(r"synthetic($|[:@?])", text):
+    check_sequence(text, choice)
+    if _is_street(text):
         return _street_sequence(text, detector, choice, labels, n_frames)
     folder = Path(text).expanduser()
-    annotations = folder / "gt" / "gt.txt"
+    annotations = _annotations(folder)
     source = str(_recording(folder))
-    if choice == "pseudo" or (choice == "auto" and not annotations.is_file()):
+    if choice == "pseudo" or not annotations.is_file():
         return _pseudo_sequence(folder.stem, source, detector, labels, n_frames)
-    if not annotations.is_file():
-        raise SourceError(f"There is no ground truth {annotations}: give MOTChallenge folders, or leave it to auto.")
     frames = read_ground_truth(annotations)
     truth = GroundTruth("annotated", frames, frames)
     return TrainingSequence(folder.name, source, n_frames, class_ids(detector, [MOT_LABEL]), truth)
+
+
+def check_sequence(text: str, choice: GroundTruthChoice) -> None:
+    """Say at once, not after minutes of work on other sequences, that one cannot be used.
+
+    Raises:
+        SourceError: there is nothing to read, or no ground truth of the kind that was asked for.
+    """
+    if _is_street(text):
+        parse_street(text)
+        return
+    folder = Path(text).expanduser()
+    open_source(str(_recording(folder))).close()
+    if choice == "mot" and not _annotations(folder).is_file():
+        raise SourceError(
+            f"There is no ground truth {_annotations(folder)}: give MOTChallenge folders, or leave it to auto."
+        )
+
+
+def _is_street(text: str) -> bool:
+    return re.match(r"synthetic($|[:@?])", text) is not None
+
+
+def _annotations(folder: Path) -> Path:
+    return folder / "gt" / "gt.txt"
 
 
 def class_ids(detector: Detector, labels: Sequence[str]) -> frozenset[int]:
@@ -124,7 +148,10 @@ def _street_sequence(
     n_frames = min(n_frames, config.n_frames or n_frames)
     if choice == "pseudo":
         return _pseudo_sequence(text, text, detector, labels, n_frames)
-    known = class_ids(detector, [label for label in labels if label in LABELS])
+    shown = [label for label in labels if label in LABELS]
+    if not shown:
+        raise SettingsError(f"A street shows {' and '.join(LABELS)}, not {', '.join(labels)}: give other --classes.")
+    known = class_ids(detector, shown)
     names = frozenset(detector.class_names[index] for index in known)
     return TrainingSequence(text, text, n_frames, known, street_truth(Street(config), n_frames, names))
 

@@ -36,7 +36,7 @@ from app.offline.training.report import (
 )
 from app.offline.training.samples import Row, Samples, collect, joined, write_csv
 from app.offline.training.scores import scores
-from app.offline.training.sequences import GroundTruthChoice, TrainingSequence, open_sequence
+from app.offline.training.sequences import GroundTruthChoice, TrainingSequence, check_sequence, open_sequence
 from app.offline.training.validation import Validated, folds_of, validate
 from app.offline.training.value import EndToEnd, end_to_end, prediction_ms
 
@@ -103,9 +103,13 @@ class _Material:
     """(sequences,)"""
 
 
-def train(options: TrainOptions, detector: Detector, progress: Progress) -> TrainingReport:
+def train(
+    options: TrainOptions, detector: Detector, progress: Progress, competing: Sequence[Candidate] | None = None
+) -> TrainingReport:
     """Collect samples, let the candidates compete, and write everything; nothing where it fails half-way.
 
+    Args:
+        competing: the published recipe and any others; None: all there are.
     Raises:
         SourceError: a sequence or its ground truth cannot be read.
         SettingsError: too few sequences or samples, packages that are missing, or a folder that cannot be written.
@@ -113,9 +117,11 @@ def train(options: TrainOptions, detector: Detector, progress: Progress) -> Trai
     """
     require_training_packages()
     folds_of(len(options.sequences))
+    for text in options.sequences:
+        check_sequence(text, options.ground_truth)
     with _folder(options.output) as folder:
         material = _collected(options, detector, progress)
-        found = _validated(material, progress)
+        found = _validated(material, competing or candidates(), progress)
         report = _report(material, detector, found, _judged(material, detector, found, progress))
         _write(folder, material.samples, found, report)
     return report
@@ -154,8 +160,7 @@ def _names(sequences: Sequence[TrainingSequence]) -> list[str]:
     return names
 
 
-def _validated(material: _Material, progress: Progress) -> list[Validated]:
-    competing = candidates()
+def _validated(material: _Material, competing: Sequence[Candidate], progress: Progress) -> list[Validated]:
     n_steps = len(competing) * (int(material.folds.max()) + 2)
     n_done = 0
 

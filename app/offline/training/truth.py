@@ -54,10 +54,15 @@ class GroundTruth:
             return float(iou(box[np.newaxis], own)[0, 0])
         if self.kind == "exact":
             return 0.0
-        if self.kind == "pseudo" or number <= self.last_frame.get(object_id, 0):
-            return None  # the detector may have missed it, the annotators skipped it
-        is_hidden = (coverage(box[np.newaxis], shown.ignored) > _HIDDEN_SHARE).any()
-        return None if is_hidden else 0.0
+        if number <= self.last_frame.get(object_id, 0):
+            return None  # the annotators skipped it
+        if self.kind == "pseudo":
+            # It may go on under another number, unless the detector sees nothing at all there.
+            seen = FrameBoxes(np.concatenate([shown.ignored, shown.boxes]))
+            is_unsure = iou(box[np.newaxis], seen) > 0
+        else:
+            is_unsure = coverage(box[np.newaxis], shown.ignored) > _HIDDEN_SHARE
+        return None if is_unsure.any() else 0.0
 
 
 def street_truth(street: Street, n_frames: int, labels: frozenset[str]) -> GroundTruth:

@@ -119,7 +119,8 @@ class _Fits:
         choice = int(np.argmin([_log_loss(found, classes) for found in tried]))
         found = tried[choice]
         predicted, real = calibration(1 - found[:, LOW], classes != LOW)
-        return Trained(self.without(outer, choice), predicted, real, priority_weights(found, classes))
+        weights = priority_weights(found, classes) if self.candidate.is_balanced else np.ones(len(CLASSES))
+        return Trained(self.without(outer, choice), predicted, real, weights)
 
 
 def folds_of(n_sequences: int) -> NDArray[np.int64]:
