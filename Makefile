@@ -8,7 +8,7 @@ JSON ?=
 DATA ?= ../shared/data
 EVALUATED ?= $(or $(wildcard $(addprefix $(DATA)/,ADL-Rundle-6 PETS09-S2L1 UAV123-wakeboard10)),$(STREETS))
 STREETS := 'synthetic:1920x1080@30?objects=30&seed=201&frames=150' 'synthetic:1280x720@10?objects=25&seed=202&pan=1&shake=1&frames=100'
-OUT ?= out/evaluation
+OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -32,12 +32,14 @@ lint: install-dev ## Formatting, lint, types and import layers
 bench: install ## Milliseconds per stage on the synthetic street (DETECTOR=FILE.onnx JSON=FILE)
 	$(BIN)/flexpatch bench $(if $(DETECTOR),--detector $(DETECTOR)) $(if $(JSON),--json $(JSON))
 
+evaluate: OUT := $(or $(OUT),out/evaluation)
 evaluate: install-dev ## Accuracy against pixels, beside every rival (DETECTOR=FILE.onnx EVALUATED="FOLDER …" OUT=DIR)
 	@mkdir -p $(OUT)
 	$(BIN)/flexpatch evaluate $(EVALUATED) --detector $(or $(DETECTOR),$(error Name a detector: make evaluate DETECTOR=FILE.onnx)) --json $(OUT)/rows.json --plots $(OUT)
 
-train: install-dev ## Fit the tracking-failure model to the synthetic street (DETECTOR=FILE.onnx)
-	$(BIN)/python -m app.offline.calibrate --detector $(or $(DETECTOR),$(error Name a detector: make train DETECTOR=FILE.onnx))
+train: OUT := $(or $(OUT),out/train)
+train: install-dev ## Train the tracking-failure model on synthetic streets (DETECTOR=FILE.onnx OUT=DIR)
+	$(BIN)/flexpatch train --output $(OUT) --detector $(or $(DETECTOR),$(error Name a detector: make train DETECTOR=FILE.onnx))
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv

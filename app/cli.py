@@ -19,7 +19,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from app.config import Settings, load_settings
 from app.core.errors import FlexPatchError, InputError, SettingsError
@@ -27,11 +27,10 @@ from app.core.types import Detector, Size
 from app.detect.families import FAMILIES
 from app.detect.loader import find_model, load_detector
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.failure import FailureModel, hand_set_model, load_failure_model
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.source import Source, open_source
 from app.ingest.street_source import StreetSource
-from app.main import Server, create_app
+from app.main import Server, create_app, failure_model
 from app.offline.bench import BenchOptions, bench
 from app.offline.bench_http import Service
 from app.offline.bench_report import as_json, tables
@@ -45,6 +44,9 @@ from app.offline.evaluation.report import tables as evaluation_tables
 from app.offline.evaluation.sequences import open_sequence
 from app.offline.output import Sink, output_file, text_file, write_line
 from app.offline.run import RunOptions, RunSummary, Step, run
+from app.offline.training.report import HAND_SET, TrainingReport
+from app.offline.training.sequences import DEFAULT_SEQUENCES, ground_truth_choice
+from app.offline.training.train import MODEL_FILE, TrainOptions, train
 from app.sessions.manager import SessionRegistry
 from app.telemetry.logs import setup_logging
 
@@ -312,7 +314,7 @@ def run_command(
         console = Console(stderr=True)
         with _progress(console, stream, max_frames, is_quiet=json) as advance:
             try:
-                summary = run(stream, model, _failure_model(settings), options, [*sinks, advance])
+                summary = run(stream, model, failure_model(settings), options, [*sinks, advance])
             except KeyboardInterrupt:
                 _say(console, f"Interrupted; {destination} is not written." if destination else "Interrupted.")
                 raise
@@ -337,10 +339,6 @@ def _detector(settings: Settings) -> Detector:
         threads=settings.detector_threads,
         folders=(settings.models_dir,),
     )
-
-
-def _failure_model(settings: Settings) -> FailureModel:
-    return load_failure_model(settings.failure_model) if settings.failure_model else hand_set_model()
 
 
 def _parse_size(option: str, text: str, example: str) -> Size:
@@ -457,7 +455,7 @@ def evaluate_command(
     model = _detector(settings)
     digest = model_digest(find_model(settings.detector or "", (settings.models_dir,)), settings.detector_family)
     tree = load_priority_tree(settings.models_dir / PRIORITY_TREE) if "published" in sweep.methods else None
-    subject = Subject(model, digest, label, _failure_model(settings), tree)
+    subject = Subject(model, digest, label, failure_model(settings), tree)
     console = Console(stderr=True)
     with _ended_in_order(), ExitStack() as stack:
         file = stack.enter_context(text_file(json)) if json else None
@@ -524,7 +522,7 @@ def bench_command(
     """
     settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
     size = _parse_size("--resolution", resolution, "1920x1080")
-    options = BenchOptions(size, tracks, frames, settings.flexpatch.pipeline_config())
+    options = BenchOptions(size, tracks, frames, settings.flexpatch.pipeline_config(), failure_model(settings))
     model = _detector(settings) if settings.detector else None
 
     def make_service(make_pipeline: Callable[[PipelineConfig], Pipeline], known_as: Detector) -> Service:
@@ -542,6 +540,110 @@ def bench_command(
         if file:
             file.write(dumps(as_json(report), indent=2) + "\n")
     Console().print(tables(report))
+
+
+# ------------------------------------------------------------------------------------------------------- train
+
+
+@app.command("train")
+def train_command(
+    sequences: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SEQUENCE]...",
+            help="MOTChallenge folders (img1/ or a video, and gt/gt.txt), videos, or rendered streets: "
+            "synthetic:1280x720@10?objects=25&seed=7. Default: a set of such streets.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model, its data and the report.")],
+    detector: DetectorOption = None,
+    detector_family: FamilyOption = None,
+    ground_truth: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|mot|pseudo",
+            help="mot: gt/gt.txt. pseudo: the detector itself at native size, smoothed over time. auto: what there is.",
+        ),
+    ] = "auto",
+    classes: Annotated[
+        str, typer.Option(metavar="A,B", help="Objects of these classes; MOTChallenge annotates people alone.")
+    ] = "person,car",
+    max_frames: Annotated[int, typer.Option(metavar="N", help="Frames of each sequence, at most.")] = 150,
+    budgets: Annotated[
+        str,
+        typer.Option(metavar="M,N", help="Megapixels a frame at which samples are collected; few make tracks old."),
+    ] = "0.003,0.01,0.04",
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
+) -> None:
+    """Train the tracking-failure model: samples as CSV, the model in a safe form, and a report with plots.
+
+    The model is judged on sequences that it has not seen, and chosen by what it is worth to the pipeline.
+    """
+    settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
+    options = TrainOptions(
+        tuple(sequences or DEFAULT_SEQUENCES),
+        output,
+        ground_truth_choice(ground_truth),
+        tuple(filter(None, (part.strip() for part in classes.split(",")))),
+        max_frames,
+        _parse_budgets(budgets),
+        seed=seed,
+    )
+    console = Console(stderr=True)
+    with _ended_in_order(), _stages(console) as advance:
+        try:
+            report = train(options, _detector(settings), advance)
+        except KeyboardInterrupt:
+            _say(console, f"Interrupted; nothing is written to {output}.")
+            raise
+    _summarise_training(console, report, output)
+
+
+def _parse_budgets(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise SettingsError(f"--budgets {text!r} are not numbers: write megapixels, for example 0.01,0.04.") from None
+
+
+@contextmanager
+def _stages(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage of long work; without a terminal, a line for each."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def advance(stage: str, n_done: int, n_all: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bar.add_task(stage, total=n_all)
+            if not console.is_terminal:
+                _say(console, stage)
+        bar.update(tasks[stage], completed=n_done)
+
+    with bar:
+        yield advance
+
+
+def _summarise_training(console: Console, report: TrainingReport, output: Path) -> None:
+    best, hand_set = report.named(report.chosen), report.named(HAND_SET)
+    judged = f"{best.scores.recalls[0]:.1%} of high found, balanced accuracy {best.scores.balanced_accuracy:.3f}"
+    worth = f"mean AP@0.5 {best.mean_ap50:.4f}, with the built-in model {hand_set.mean_ap50:.4f}"
+    for line in (
+        f"Samples    {sum(report.class_counts)} from {len(report.sequences)} sequences",
+        f"Chosen     {report.chosen}: {judged}, on sequences not seen",
+        f"Pipeline   {worth}",
+        f"Written    {output} (report.md; use the model with FLEXPATCH_FAILURE_MODEL={output / MODEL_FILE})",
+    ):
+        _say(console, line)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,14 @@ class Settings(BaseSettings):
     detector_threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of one detector; null: the runtime's choice."
     )
-    failure_model: Path | None = Field(None, description="Trained tracking-failure model file; null: the built-in one.")
+    failure_model: Path | None = Field(
+        None,
+        description="Trained tracking-failure model file; null: failure_model.json of models_dir, or the built-in one.",
+    )
+    allow_pickled_models: bool = Field(
+        False,
+        description="Read a failure model in joblib's format, which can run code, if models_dir's manifest pins it.",
+    )
     models_dir: Path = Field(
         Path("models"), description="Folder of the models that sessions may name; no other file is opened."
     )

@@ -20,12 +20,17 @@ from app.api.middleware import BodyLimitMiddleware, RequestMiddleware
 from app.api.services import ApiOptions, Check, Services
 from app.config import Settings
 from app.core.clock import Clock, SystemClock
+from app.core.errors import ModelUnreadable
+from app.core.manifest import MANIFEST
 from app.core.types import Detector, Picture, Size
 from app.detect.loader import DetectorStore, load_detector
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.failure import FailureModel, hand_set_model, load_failure_model
+from app.flexpatch.failure import FailureModel, hand_set_model
+from app.flexpatch.failure_file import load_failure_model
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.image import decode
+from app.offline.training.pickled import SUFFIXES as PICKLED_SUFFIXES
+from app.offline.training.pickled import load_pickled_model
 from app.sessions.detectors import DetectorCatalogue
 from app.sessions.manager import RegistryLimits, SessionRegistry
 from app.sessions.memory import give_back_memory
@@ -38,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
 
+SHIPPED_FAILURE_MODEL = "failure_model.json"
+"""In the models folder: used unless the settings name another."""
 _DISTRIBUTION = "flexpatch-service"
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _REAP_PERIOD_S = 1.0
@@ -73,7 +80,7 @@ def create_app(
         clock=clock,
         wall_s=wall_s,
         decode=partial(_decode, settings.max_pixels),
-        make_pipeline=make_pipeline or partial(_make_pipeline, clock, _failure_model(settings)),
+        make_pipeline=make_pipeline or partial(_make_pipeline, clock, failure_model(settings)),
         metrics=metrics,
         give_back_memory=give_back_memory,
         result_log_size=settings.result_log_size,
@@ -188,8 +195,26 @@ def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture
     return decode(data, max_pixels=max_pixels, expected_size=expected_size)
 
 
-def _failure_model(settings: Settings) -> FailureModel:
-    return load_failure_model(settings.failure_model) if settings.failure_model else hand_set_model()
+def failure_model(settings: Settings) -> FailureModel:
+    """The tracking-failure model of the service and of every command that runs the pipeline.
+
+    The one that the settings name; without one, that of the models folder; without that, the built-in one.
+
+    Raises:
+        ModelError: it cannot be used, or may not: pickled models only where the operator allows them.
+    """
+    path = settings.failure_model
+    if path is None:
+        shipped = settings.models_dir / SHIPPED_FAILURE_MODEL
+        return load_failure_model(shipped) if shipped.is_file() else hand_set_model()
+    if path.suffix.lower() not in PICKLED_SUFFIXES:
+        return load_failure_model(path)
+    if not settings.allow_pickled_models:
+        raise ModelUnreadable(
+            f"{path} can run any code when it is read: use the failure_model.json that was written beside it, or set "
+            f"allow_pickled_models and pin its SHA-256 in {settings.models_dir / MANIFEST}."
+        )
+    return load_pickled_model(path, settings.models_dir)
 
 
 def _make_pipeline(

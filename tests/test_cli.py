@@ -62,10 +62,10 @@ def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) ->
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("serve", "run", "bench"))
+    assert all(command in out for command in ("serve", "run", "train", "bench"))
 
 
-@pytest.mark.parametrize("command", ["serve", "run", "bench"])
+@pytest.mark.parametrize("command", ["serve", "run", "train", "bench"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert "--detector" in capsys.readouterr().out
@@ -97,6 +97,14 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["serve", "--config", "no-such.yaml"], "no-such.yaml"),
         (["serve", "--host", "192.0.2.1", "--port", "0"], "--host"),
         (["serve", "--detector", "no-such.onnx", "--port", "0"], "no-such.onnx"),
+        (["train", "--detector", "DETECTOR"], "--output"),
+        (["train", STREET, "--output", "x"], "--detector FILE.onnx"),
+        (["train", STREET, "--output", "x", "--detector", "DETECTOR"], "at least 3"),
+        (["train", "--output", "x", "--detector", "DETECTOR", "--ground-truth", "guess"], "auto, mot or pseudo"),
+        (["train", "--output", "x", "--detector", "DETECTOR", "--classes", "zebra"], "zebra"),
+        (["train", "--output", "x", "--detector", "DETECTOR", "--budgets", "much"], "--budgets 'much'"),
+        (["train", "--output", "x", "--detector", "DETECTOR", "--budgets", "0"], "megapixels_per_frame"),
+        (["train", "a.mp4", "b.mp4", "c.mp4", "--output", "x", "--detector", "DETECTOR"], "a.mp4"),
         (["bench", "--resolution", "big"], "--resolution 'big'"),
         (["bench", "--resolution", "8x8"], "8x8"),
         (["bench", "--tracks", "0"], "1 to 500"),
@@ -226,6 +234,28 @@ def test_an_interrupt_ends_with_status_130_and_leaves_no_output(
     assert capsys.readouterr().err == f"Interrupted; {path} is not written.\n"
     assert list(tmp_path.iterdir()) == []
     assert threads() == []
+
+
+# ------------------------------------------------------------------------------------------------------- train
+
+
+def test_a_pickled_model_is_refused_by_every_command(
+    detector: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEXPATCH_FAILURE_MODEL", "flexpatch_model.joblib")
+    for command in (["run", STREET, "--detector", detector, "--json"], ["bench"], ["serve", "--port", "0"]):
+        assert main(command) == 2
+        assert "allow_pickled_models" in capsys.readouterr().err
+
+
+def test_training_without_samples_says_so_and_leaves_nothing(
+    tmp_path: Path, detector: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = [str(image_folder(tmp_path / f"clip{index}", 4)) for index in range(3)]
+    arguments = ["--output", str(tmp_path / "out"), "--classes", "class_0,class_1", "--detector", detector]
+    assert main(["train", *clips, *arguments]) == 2
+    assert "too few" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip0", "clip1", "clip2"]
 
 
 # --------------------------------------------------------------------------------------------------- processes

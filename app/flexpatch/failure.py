@@ -1,38 +1,57 @@
-"""How likely a tracked box has lost its object: features, and the models that read them.
+"""How likely a tracked box has lost its object: features, and the model used where none is trained.
 
-Features 1 to 5 are the paper's (FlexPatch, INFOCOM 2022, IV-B); the others tell how the flow itself went and
-how long ago a detector spoke. Lengths are shares of the box's height, so that a model holds at any resolution.
+Features 1 to 5 are the paper's (FlexPatch, INFOCOM 2022, IV-B); the others tell how the flow itself went, what
+became of the box since a detector last spoke, and how long ago that was. Lengths are shares of the box's height, so
+that a model holds at any resolution.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import ModelNotFound, ModelUnreadable
+from app.core.boxes import area, centres, clip, iou, sizes
+from app.core.types import FrameBoxes, Size
+from app.flexpatch.failure_forms import with_logarithms
 from app.flexpatch.tracks import TrackTable
 
+PUBLISHED_FEATURES = ("min_eigenvalue", "ncc", "acceleration", "flow_std", "confidence")
 FEATURES = (
-    "min_eigenvalue",
-    "ncc",
-    "acceleration",
-    "flow_std",
-    "confidence",
+    *PUBLISHED_FEATURES,
     "round_trip",
     "inlier_ratio",
     "detection_age_s",
     "height_px",
+    "speed",
+    "shift",
+    "growth",
+    "visible_share",
+    "overlap",
+    "aspect",
+    "worst_ncc",
+    "worst_flow_std",
+    "worst_inlier_ratio",
+    "total_acceleration",
+    "total_round_trip",
+    "n_hits",
+    "miss_log_odds",
 )
-FORMAT = "flexpatch-failure-model"
-VERSION = 1
+"""Of a track; `speed` is a second's, in heights, the camera's motion taken out. Since a detector last confirmed it:
+`shift` of the centre in heights, `growth` of the height as a logarithm, and the worst and total of the flow's own."""
+_SMALLEST_PX = 1.0
 
 
-def failure_features(tracks: TrackTable, pts_s: float) -> NDArray[np.float64]:
-    """The features of every track, (N, 9) in the order of `FEATURES`."""
+def failure_features(tracks: TrackTable, pts_s: float, frame: Size) -> NDArray[np.float64]:
+    """The features of every track, (N, F) in the order of `FEATURES`.
+
+    Args:
+        pts_s: stream time of the frame.
+        frame: its width and height.
+    """
+    heights = np.maximum(tracks.heights, _SMALLEST_PX)
+    before = np.maximum(tracks.confirmed_boxes[:, 3] - tracks.confirmed_boxes[:, 1], _SMALLEST_PX)
+    moved = centres(tracks.boxes) - centres(tracks.confirmed_boxes)
     return np.stack(
         [
             tracks.min_eigenvalue,
@@ -44,9 +63,29 @@ def failure_features(tracks: TrackTable, pts_s: float) -> NDArray[np.float64]:
             tracks.inlier_ratio,
             pts_s - tracks.detected_pts_s,
             tracks.heights,
+            np.linalg.norm(tracks.velocity, axis=1) / heights,
+            np.linalg.norm(moved, axis=1) / before,
+            np.log(heights / before),
+            area(clip(tracks.boxes, *frame)) / np.maximum(area(tracks.boxes), _SMALLEST_PX),
+            _overlap_with_others(tracks.boxes),
+            sizes(tracks.boxes)[:, 0] / heights,
+            tracks.worst_ncc,
+            tracks.worst_flow_std,
+            tracks.worst_inlier_ratio,
+            tracks.total_acceleration,
+            tracks.total_round_trip,
+            tracks.n_hits,
+            tracks.miss_log_odds,
         ],
         axis=1,
     ).astype(np.float64)
+
+
+def _overlap_with_others(boxes: FrameBoxes) -> NDArray[np.float32]:
+    """(N,) greatest IoU of each box (N, 4) with any other: where objects cross, points change sides."""
+    overlap = iou(boxes, boxes)
+    np.fill_diagonal(overlap, 0)
+    return np.asarray(overlap.max(axis=1, initial=0))
 
 
 def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,7 +107,7 @@ class FailureModel(Protocol):
         """Probability (N,) that the box overlaps its object by an IoU of 0.5 or less.
 
         Args:
-            features: (N, 9) in the order of `FEATURES`.
+            features: (N, F) in the order of `FEATURES`.
         """
         ...
 
@@ -78,53 +117,20 @@ class LogisticFailure:
     """A logistic model; features named in `is_log` enter as log10(max(x, 1e-6))."""
 
     weights: NDArray[np.float64]
-    """(9,)"""
+    """(F,)"""
     intercept: float
     is_log: NDArray[np.bool_]
-    """(9,)"""
+    """(F,)"""
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float32]:
-        inputs = np.where(self.is_log, np.log10(np.maximum(features, 1e-6)), features)
+        inputs = with_logarithms(features, self.is_log)
         return (1 / (1 + np.exp(-np.clip(inputs @ self.weights + self.intercept, -30, 30)))).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class TreesFailure:
-    """The mean of binary decision trees, all walked at once: T trees, padded to M nodes.
-
-    A node with `feature` −1 is a leaf; other nodes go left where the feature is at most the threshold, as
-    scikit-learn's do.
-    """
-
-    feature: NDArray[np.int32]
-    """(T, M)"""
-    threshold: NDArray[np.float64]
-    """(T, M)"""
-    left: NDArray[np.int32]
-    """(T, M) index of the child within the tree; greater than the node's own."""
-    right: NDArray[np.int32]
-    """(T, M)"""
-    probability: NDArray[np.float64]
-    """(T, M) of failure, at leaves."""
-
-    def predict(self, features: NDArray[np.float64]) -> NDArray[np.float32]:
-        n_trees = len(self.feature)
-        tree = np.arange(n_trees)[:, None]
-        row = np.arange(len(features))[None, :]
-        node = np.zeros((n_trees, len(features)), np.int32)
-        while True:
-            feature = self.feature[tree, node]
-            inner = feature >= 0
-            if not inner.any():
-                return self.probability[tree, node].mean(axis=0).astype(np.float32)
-            goes_left = features[row, np.maximum(feature, 0)] <= self.threshold[tree, node]
-            child = np.where(goes_left, self.left[tree, node], self.right[tree, node])
-            node = np.where(inner, child, node)
-
-
 def hand_set_model() -> FailureModel:
-    """The model used until one is trained: weights set by hand from what each feature means, their common scale
-    and the intercept calibrated on the synthetic street.
+    """The model used where no trained one is at hand, and the reference for those: weights set by hand from what each
+    feature means, their common scale and the intercept calibrated on the synthetic street. Misses enter by Bayes'
+    rule, the other additional features not at all.
     """
     weights = {
         "min_eigenvalue": -1.0,
@@ -135,81 +141,11 @@ def hand_set_model() -> FailureModel:
         "round_trip": 2.0,
         "inlier_ratio": -0.5,
         "detection_age_s": 2.6,
-        "height_px": 0.0,
+        "miss_log_odds": 1.0,
     }
-    logs = {"min_eigenvalue", "detection_age_s", "height_px"}
+    logs = {"min_eigenvalue", "detection_age_s"}
     return LogisticFailure(
-        weights=np.array([weights[name] for name in FEATURES]),
+        weights=np.array([weights.get(name, 0.0) for name in FEATURES]),
         intercept=1.5,
         is_log=np.array([name in logs for name in FEATURES]),
     )
-
-
-def load_failure_model(path: Path) -> FailureModel:
-    """Read a model from its safe form: JSON of plain arrays, nothing that could run code.
-
-    Raises:
-        ModelNotFound: no such file.
-        ModelUnreadable: not this format or version, other features, or arrays that make no model.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelNotFound(f"There is no failure model at {path}.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelUnreadable(f"{path} is not a failure model in JSON: {error}.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelUnreadable(f'{path} is not a failure model: "format" must be "{FORMAT}".')
-    if content.get("version") != VERSION:
-        raise ModelUnreadable(
-            f"{path} has version {content.get('version')!r}; this service reads version {VERSION}. Train it again."
-        )
-    if content.get("features") != list(FEATURES):
-        raise ModelUnreadable(
-            f"{path} was trained on the features {content.get('features')}; this service computes {list(FEATURES)}."
-        )
-    readers: dict[str, Callable[[dict[str, Any]], FailureModel]] = {"logistic": _logistic, "trees": _trees}
-    reader = readers.get(str(content.get("kind")))
-    if reader is None:
-        raise ModelUnreadable(f"{path} has kind {content.get('kind')!r}; known are {', '.join(readers)}.")
-    try:
-        return reader(content)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelUnreadable(f"{path} makes no {content['kind']} model: {error}.") from error
-
-
-def _logistic(content: dict[str, Any]) -> FailureModel:
-    model = LogisticFailure(
-        weights=np.array(content["weights"], np.float64),
-        intercept=float(content["intercept"]),
-        is_log=np.isin(FEATURES, content["log"]),
-    )
-    if model.weights.shape != (len(FEATURES),) or not np.isfinite([*model.weights, model.intercept]).all():
-        raise ValueError(f"weights must be {len(FEATURES)} finite numbers")
-    return model
-
-
-def _trees(content: dict[str, Any]) -> FailureModel:
-    model = TreesFailure(
-        feature=np.array(content["feature"], np.int32),
-        threshold=np.array(content["threshold"], np.float64),
-        left=np.array(content["left"], np.int32),
-        right=np.array(content["right"], np.int32),
-        probability=np.array(content["probability"], np.float64),
-    )
-    shape = model.feature.shape
-    arrays = (model.threshold, model.left, model.right, model.probability)
-    if len(shape) != 2 or 0 in shape or any(array.shape != shape for array in arrays):
-        raise ValueError("feature, threshold, left, right and probability must be equal tables (trees, nodes)")
-    inner = model.feature >= 0
-    if (model.feature >= len(FEATURES)).any():
-        raise ValueError(f"a node asks for a feature above {len(FEATURES) - 1}")
-    if not np.isfinite(model.threshold[inner]).all():
-        raise ValueError("a threshold must be a finite number")
-    own = np.broadcast_to(np.arange(shape[1]), shape)
-    for child in (model.left, model.right):
-        if ((child <= own) | (child >= shape[1]))[inner].any():
-            raise ValueError("a child must come after its node, within the tree")
-    if not ((model.probability >= 0) & (model.probability <= 1))[~inner].all():
-        raise ValueError("a leaf's probability must be between 0 and 1")
-    return model

@@ -216,9 +216,18 @@ class Tracker:
             tracks.keep(visible >= MIN_VISIBLE)
         if len(tracks):
             tracks.ncc = correlation(tracks.templates, self._vision.templates(frame, tracks.boxes))
-            predicted = self._failure_model.predict(failure_features(tracks, pts_s))
-            tracks.failure = _with_odds(predicted, tracks.miss_log_odds)
+            self._remember_worst()
+            tracks.failure = self._failure_model.predict(failure_features(tracks, pts_s, frame.size))
         return Prediction(tracks.ids.copy(), FrameBoxes(tracks.boxes.copy()), tracks.evidence.copy())
+
+    def _remember_worst(self) -> None:
+        """How the flow went since a detector last confirmed the track: one bad frame is enough to lose an object."""
+        tracks = self.tracks
+        tracks.worst_ncc = np.minimum(tracks.worst_ncc, tracks.ncc)
+        tracks.worst_flow_std = np.maximum(tracks.worst_flow_std, tracks.flow_std)
+        tracks.worst_inlier_ratio = np.minimum(tracks.worst_inlier_ratio, tracks.inlier_ratio)
+        tracks.total_acceleration = tracks.total_acceleration + tracks.acceleration
+        tracks.total_round_trip = tracks.total_round_trip + tracks.round_trip
 
     # ------------------------------------------------------------------------------------------------- merge
 
@@ -294,7 +303,7 @@ class Tracker:
         growth = np.where(found.is_cut, np.minimum(tracks.patch_growth[rows] * 1.6, MAX_GROWTH), 1)
         tracks.patch_growth[rows] = growth
         tracks.detected_pts_s[rows] = pts_s
-        whole = ~found.is_cut
+        whole, confirmed = ~found.is_cut, rows
         rows, boxes, seen = rows[whole], found.boxes[whole], seen[whole]
         settled = tracks.failure[rows] < BLEND_BELOW_FAILURE
         share = np.where(settled, MIN_CORRECTION + (1 - MIN_CORRECTION) * seen, 1)[:, None].astype(np.float32)
@@ -302,6 +311,7 @@ class Tracker:
         tracks.failure[rows] = 0
         tracks.ncc[rows] = 1
         tracks.templates[rows] = self._vision.templates(frame, FrameBoxes(tracks.boxes[rows]))
+        tracks.begin_anew(confirmed)
         self._drop_points_outside(rows)
 
     def _drop_points_outside(self, rows: NDArray[np.intp]) -> None:

@@ -54,6 +54,15 @@ class TrackTable:
     confidence: NDArray[np.float32]
     round_trip: NDArray[np.float32]
     inlier_ratio: NDArray[np.float32]
+    confirmed_boxes: FrameBoxes
+    """(N, 4) where the object was when a detector last confirmed it."""
+    worst_ncc: NDArray[np.float32]
+    """(N,) least since then; so with the others of this kind."""
+    worst_flow_std: NDArray[np.float32]
+    worst_inlier_ratio: NDArray[np.float32]
+    total_acceleration: NDArray[np.float32]
+    """(N,) summed since then."""
+    total_round_trip: NDArray[np.float32]
     failure: NDArray[np.float32]
     """(N,) probability that the box no longer overlaps its object by half."""
 
@@ -65,6 +74,15 @@ class TrackTable:
         if not is_kept.all():
             for item in fields(self):
                 setattr(self, item.name, getattr(self, item.name)[is_kept])
+
+    def begin_anew(self, rows: NDArray[np.intp]) -> None:
+        """A detector confirmed these rows: what is counted since the last confirmation starts again."""
+        self.confirmed_boxes[rows] = self.boxes[rows]
+        self.worst_ncc[rows] = 1
+        self.worst_flow_std[rows] = 0
+        self.worst_inlier_ratio[rows] = 1
+        self.total_acceleration[rows] = 0
+        self.total_round_trip[rows] = 0
 
     def append(self, other: "TrackTable") -> None:
         """Add the rows of another table at the end."""
@@ -122,6 +140,12 @@ def new_tracks(
         confidence=scores.astype(np.float32),
         round_trip=zeros.copy(),
         inlier_ratio=ones.copy(),
+        confirmed_boxes=FrameBoxes(boxes.copy()),
+        worst_ncc=ones.copy(),
+        worst_flow_std=zeros.copy(),
+        worst_inlier_ratio=ones.copy(),
+        total_acceleration=zeros.copy(),
+        total_round_trip=zeros.copy(),
         failure=zeros.copy(),
     )
 

@@ -16,6 +16,7 @@ from app.core.types import Detector, Frame, InputSizes, Size
 from app.detect.cores import available_cores
 from app.flexpatch.canvas import canvas_ladder
 from app.flexpatch.config import PipelineConfig
+from app.flexpatch.failure import FailureModel
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.image import decode
 from app.ingest.street import Street, StreetTruth
@@ -54,6 +55,7 @@ class BenchOptions:
     n_frames: int
     """Measured in each repetition, besides those that warm up."""
     config: PipelineConfig
+    failure_model: FailureModel
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_tracks <= 500:
@@ -149,15 +151,19 @@ def bench(
     input_sizes = detector.input_sizes if detector else InputSizes()
     say(f"Pipeline, {N_REPETITIONS} times {options.n_frames} frames")
     clock = SystemClock()
+
+    def make_pipeline(config: PipelineConfig) -> OraclePipeline:
+        return OraclePipeline(clip.truths, config, clock, input_sizes, failure_model=options.failure_model)
+
     samples = _Samples()
     for _ in range(N_REPETITIONS):
-        _run_once(clip, OraclePipeline(clip.truths, options.config, clock, input_sizes), clock, samples)
+        _run_once(clip, make_pipeline(options.config), clock, samples)
     measured = None
     if detector:
         say(f"Detector {detector.name}")
         measured = _time_detector(detector, clip, samples)
     say("HTTP")
-    service = make_service(lambda config: OraclePipeline(clip.truths, config, clock, input_sizes), Oracle(input_sizes))
+    service = make_service(make_pipeline, Oracle(input_sizes))
     http = time_http(service, clip.jpegs, fps=FPS, n_warm_up=WARM_UP_FRAMES, n_repetitions=N_REPETITIONS)
     n_frames = max(samples.n_frames, 1)
     cpu_ms = samples.cpu_ms / n_frames

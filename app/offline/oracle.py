@@ -18,7 +18,7 @@ from app.core.types import (
     Size,
 )
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.failure import hand_set_model
+from app.flexpatch.failure import FailureModel
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.street import StreetTruth
 from app.ingest.street_config import LABELS
@@ -78,11 +78,17 @@ class OraclePipeline(Pipeline):
     """FlexPatch as it is, with an oracle for its detector. Frame `seq` shows what `truths[seq - 1]` says."""
 
     def __init__(
-        self, truths: Sequence[StreetTruth], config: PipelineConfig, clock: Clock, input_sizes: InputSizes
+        self,
+        truths: Sequence[StreetTruth],
+        config: PipelineConfig,
+        clock: Clock,
+        input_sizes: InputSizes,
+        *,
+        failure_model: FailureModel,
     ) -> None:
         self._oracle = Oracle(input_sizes)
         self._truths = truths
-        super().__init__(_WatchedVision(self._oracle), self._oracle, config, hand_set_model(), clock)
+        super().__init__(_WatchedVision(self._oracle), self._oracle, config, failure_model, clock)
 
     def step(self, frame: Frame) -> FrameResult:
         self._oracle.truth = self._truths[frame.seq - 1]

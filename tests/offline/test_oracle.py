@@ -6,6 +6,7 @@ import pytest
 from app.core.clock import SystemClock
 from app.core.types import BgrPicture, Frame, FrameBoxes, InputSizes, PatchCopy, Size
 from app.flexpatch.config import PipelineConfig
+from app.flexpatch.failure import hand_set_model
 from app.ingest.street import Street, StreetTruth
 from app.ingest.street_config import StreetConfig
 from app.offline.oracle import Oracle, OraclePipeline
@@ -55,7 +56,7 @@ def test_an_oracle_without_a_frame_refuses_to_look() -> None:
 def test_the_pipeline_follows_about_as_many_objects_as_can_be_seen() -> None:
     street = Street(StreetConfig(size=Size(640, 360), fps=30.0, n_objects=8, seed=3))
     truths = [street.truth(index) for index in range(12)]
-    pipeline = OraclePipeline(truths, PipelineConfig(), SystemClock(), InputSizes())
+    pipeline = OraclePipeline(truths, PipelineConfig(), SystemClock(), InputSizes(), failure_model=hand_set_model())
     results = [
         pipeline.step(Frame(index + 1, index / 30, BgrPicture(street.render(index)))) for index in range(len(truths))
     ]
