@@ -278,6 +278,7 @@ def test_the_command_writes_rows_and_pictures(
         ([STREET, "--canvas", "big"], "--canvas 'big'"),
         ([STREET, "--canvas", "333x192"], "333x192"),
         ([STREET, "--every", "two"], "--every 'two'"),
+        ([STREET, "--every", "1.5"], "whole numbers"),
         ([STREET, "--budget", "-1"], "--budget '-1'"),
         ([STREET, "--fps", "0"], "--fps '0'"),
         ([STREET, "--label", "zebra"], "zebra"),

@@ -1,0 +1,101 @@
+"""`flexpatch evaluate`."""
+
+from contextlib import ExitStack
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from app.cli.endings import ended_in_order
+from app.cli.options import DetectorOption, FamilyOption, parse_names, parse_numbers, parse_size, required_detector
+from app.cli.terminal import say, stage_bars
+from app.config import load_settings
+from app.core.errors import SettingsError
+from app.detect.loader import find_model
+from app.main import failure_model
+from app.offline.evaluation.catalogue import ABLATION_NAMES, ALL_ABLATIONS, FLEXPATCH, RIVALS, Sweep
+from app.offline.evaluation.evaluate import Subject, evaluate
+from app.offline.evaluation.looks import model_digest
+from app.offline.evaluation.plots import write_plots
+from app.offline.evaluation.published.priority import load_priority_tree
+from app.offline.evaluation.report import as_json as rows_as_json
+from app.offline.evaluation.report import tables as evaluation_tables
+from app.offline.evaluation.sequences import open_sequence
+from app.offline.output import text_file
+
+PRIORITY_TREE = "published_priority.json"
+"""In the models folder; only the evaluation needs it."""
+
+
+def evaluate_command(
+    sequences: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SEQUENCE...",
+            help="MOTChallenge folders, videos beside their ground truth (X.mp4, X.txt), or synthetic streets with "
+            "frames=N.",
+        ),
+    ],
+    *,
+    detector: DetectorOption = None,
+    detector_family: FamilyOption = None,
+    methods: Annotated[
+        str,
+        typer.Option(metavar="A,B", help=f"Of {', '.join((*RIVALS, FLEXPATCH, ALL_ABLATIONS, *ABLATION_NAMES))}."),
+    ] = ",".join((*RIVALS, FLEXPATCH)),
+    canvas: Annotated[
+        str, typer.Option(metavar="WxH,WxH", help="Canvases of whole-frame rivals. Default: by the frame's size.")
+    ] = "",
+    every: Annotated[str, typer.Option(metavar="K,K", help="Frames from look to look of rivals.")] = "1,2,4,8,16,32",
+    budget: Annotated[
+        str, typer.Option(metavar="MPX,MPX", help="Megapixels a frame for FlexPatch to spend.")
+    ] = "0.02,0.04,0.08,0.16,0.25",
+    fps: Annotated[
+        str, typer.Option(metavar="FPS,FPS", help="Frame rates to run besides the sequence's own, frames dropped.")
+    ] = "10,5",
+    label: Annotated[str, typer.Option(help="The class that is annotated.")] = "person",
+    max_frames: Annotated[int | None, typer.Option(metavar="N", min=1, help="Use the first N frames only.")] = None,
+    cache: Annotated[Path, typer.Option(metavar="DIR", help="Keeps what the detector saw on whole frames.")] = Path(
+        ".cache/evaluate"
+    ),
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all rows as JSON.", show_default=False)
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw accuracy against pixels there.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure accuracy against cost: FlexPatch beside every simpler way of spending the same detector pixels."""
+    settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
+    sweep = Sweep(
+        methods=parse_names(methods),
+        canvases=tuple(parse_size("--canvas", part, "640x384") for part in parse_names(canvas)),
+        every=_intervals(every),
+        budgets=tuple(parse_numbers("--budget", budget)),
+    )
+    frame_rates = parse_numbers("--fps", fps)
+    opened = [open_sequence(text, label, max_frames=max_frames) for text in sequences]
+    model = required_detector(settings)
+    digest = model_digest(find_model(settings.detector or "", (settings.models_dir,)), settings.detector_family)
+    tree = load_priority_tree(settings.models_dir / PRIORITY_TREE) if "published" in sweep.methods else None
+    subject = Subject(model, digest, label, failure_model(settings), tree)
+    console = Console(stderr=True)
+    with ended_in_order(), ExitStack() as stack:
+        file = stack.enter_context(text_file(json)) if json else None
+        advance = stack.enter_context(stage_bars(console))
+        found = evaluate(opened, subject, sweep, frame_rates=frame_rates, cache=cache, advance=advance)
+        rows = list(found)
+        if file:
+            file.write(dumps(rows_as_json(rows), indent=1) + "\n")
+    Console().print(evaluation_tables(rows))
+    for path in write_plots(rows, plots) if plots else ():
+        say(console, f"Drawn      {path}")
+
+
+def _intervals(text: str) -> tuple[int, ...]:
+    numbers = parse_numbers("--every", text)
+    if not all(number.is_integer() for number in numbers):
+        raise SettingsError(f"--every {text!r} must be whole numbers of frames.")
+    return tuple(int(number) for number in numbers)

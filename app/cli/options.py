@@ -1,0 +1,59 @@
+"""Options that several commands share, and how they are read."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.config import Settings
+from app.core.errors import SettingsError
+from app.core.types import Detector, Size
+from app.detect.families import FAMILIES
+from app.detect.loader import load_detector
+
+DetectorOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.onnx", help="Detector model. Default: FLEXPATCH_DETECTOR.", show_default=False),
+]
+FamilyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"How the detector's outputs are laid out, if it is not recognised: {', '.join(FAMILIES)}.",
+        show_default=False,
+    ),
+]
+
+
+def required_detector(settings: Settings) -> Detector:
+    if settings.detector is None:
+        raise SettingsError("No detector is given: add --detector FILE.onnx, or set FLEXPATCH_DETECTOR.")
+    return load_detector(
+        settings.detector,
+        family=settings.detector_family,
+        threads=settings.detector_threads,
+        folders=(settings.models_dir,),
+    )
+
+
+def parse_size(option: str, text: str, example: str) -> Size:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise SettingsError(f"{option} {text!r} is not a size: write WIDTHxHEIGHT, for example {example}.")
+    return Size(int(width), int(height))
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """What stands between the commas."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def parse_numbers(option: str, text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in parse_names(text)]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(0 < number < math.inf for number in numbers):
+        raise SettingsError(f"{option} {text!r} must be numbers above 0 with commas between.")
+    return numbers

@@ -1,0 +1,48 @@
+"""What people see while a command works."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version as installed_version
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+def version_text() -> str:
+    """The installed version."""
+    return installed_version("flexpatch-service")
+
+
+def say(console: Console, line: str) -> None:
+    """Just the words: no colours guessed, no lines broken."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def stage_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage of long work; without a terminal, a line for each."""
+    bar = progress_bar(console)
+    tasks: dict[str, TaskID] = {}
+
+    def advance(stage: str, n_done: int, n_all: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bar.add_task(stage, total=n_all)
+            if not console.is_terminal:
+                say(console, stage)
+        bar.update(tasks[stage], completed=n_done)
+
+    with bar:
+        yield advance
+
+
+def progress_bar(console: Console, *, is_quiet: bool = False) -> Progress:
+    """A bar that is gone once its work is done, and never there where nobody watches."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=is_quiet or not console.is_terminal,
+    )
