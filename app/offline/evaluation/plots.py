@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import SettingsError
-from app.offline.evaluation.catalogue import FLEXPATCH
+from app.offline.evaluation.catalogue import ABLATION_NAMES, FLEXPATCH
 from app.offline.evaluation.judge import Row
 from app.offline.output import unfinished_file
 
@@ -22,7 +22,7 @@ _COLOURS = {
     "motion": "#bcbd22",
     "published": "#9467bd",
 }
-_OTHER = "#ff9896"
+_ABLATION = "#8b1a1a"
 _DPI = 110
 
 
@@ -68,7 +68,10 @@ def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
         own = [row for row in rows if row.method == method and row.ap50 is not None]
         if not own:
             continue
-        colour = _COLOURS.get(method, _OTHER)
+        if method in ABLATION_NAMES:
+            _draw_ablation(axes, own)
+            continue
+        colour = _COLOURS[method]
         front = best_so_far(own)
         x = [row.megapixels_per_frame for row in front]
         y = [row.ap50 or 0.0 for row in front]
@@ -95,6 +98,14 @@ def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_ylabel("AP at IoU 0.5")
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.legend(loc="lower right")
+
+
+def _draw_ablation(axes: Any, rows: Sequence[Row]) -> None:
+    """A cross with the name of what is left out."""
+    for row in rows:
+        place = (row.megapixels_per_frame, row.ap50 or 0.0)
+        axes.plot(*place, color=_ABLATION, marker="x", zorder=4)
+        axes.annotate(row.method, place, xytext=(5, -3), textcoords="offset points", fontsize=7, color=_ABLATION)
 
 
 def _draw_stages(axes: Any, rows: Sequence[Row]) -> None:
