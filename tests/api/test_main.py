@@ -14,9 +14,8 @@ from app.core.clock import SystemClock
 from app.core.errors import ModelNotFound
 from app.core.types import CanvasBoxes, CanvasDetections, CaptureTime, Frame, TrackedObject
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.failure import hand_set_model
 from app.flexpatch.pipeline import Pipeline
-from app.main import create_app
+from app.main import create_app, failure_model
 from app.vision.cpu import CpuVision
 from tests.api.conftest import Api, settings
 from tests.sessions.fakes import START_UNIX_S, Bench, BlindDetector, decode_small
@@ -59,7 +58,7 @@ def pts_s(step: int) -> float:
 def offline(frames: Sequence[bytes]) -> list[tuple[TrackedObject, ...]]:
     """The same clip through the pipeline alone."""
     clock = SystemClock()
-    pipeline = Pipeline(CpuVision(), BrightDetector(), PipelineConfig(), hand_set_model(), clock)
+    pipeline = Pipeline(CpuVision(), BrightDetector(), PipelineConfig(), failure_model(settings()), clock)
     results = []
     for step, data in enumerate(frames):
         capture = CaptureTime(START_UNIX_S + step / FRAME_RATE, "client")

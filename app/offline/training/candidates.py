@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +32,6 @@ FOREST_TREES, BOOSTING_ROUNDS = 40, 32
 
 Parameters = Mapping[str, float]
 Content = dict[str, Any]
-
-
-class Estimator(Protocol):
-    """What is used of a scikit-learn classifier."""
-
-    classes_: NDArray[np.int64]
-
-    def fit(
-        self, features: NDArray[np.float64], classes: NDArray[np.int64], sample_weight: object = None
-    ) -> object: ...
-
-    def predict_proba(self, features: NDArray[np.float64]) -> NDArray[np.float64]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Pseudo ground truth: linked over time, gaps filled, faint and short things left out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +18,8 @@ Seen = tuple[float, float, float]
 """Left and top of a box of 20 by 40, and its score."""
 
 
-def sightings(*frames: list[Seen]) -> list[Sighting]:
-    def boxes(items: list[Seen]) -> NDArray[np.float32]:
+def sightings(*frames: Sequence[Seen]) -> list[Sighting]:
+    def boxes(items: Sequence[Seen]) -> NDArray[np.float32]:
         return np.array([(x, y, x + 20, y + 40) for x, y, _ in items], np.float32).reshape(-1, 4)
 
     return [
