@@ -68,7 +68,7 @@ def rig(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.T
         assert main(["run", str(folder), "--detector", str(model), "--output", str(written)]) == 0
     offline = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
     jpegs = tuple(path.read_bytes() for path in sorted(folder.iterdir()))
-    with server_for(create_app(settings(), detector=load_detector(model))) as address:
+    with server_for(create_app(settings(models_dir="models"), detector=load_detector(model))) as address:
         yield Rig(address, jpegs, offline)
 
 
