@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from app.cli.endings import ended_in_order
 from app.cli.options import DetectorOption, FamilyOption, parse_size, required_detector
 from app.config import load_settings
 from app.core.types import Detector
@@ -52,7 +53,7 @@ def bench_command(
             lambda session, data, capture: registry.get(session).submit(data, capture=capture).result(),
         )
 
-    with ExitStack() as stack:
+    with ended_in_order(), ExitStack() as stack:
         file = stack.enter_context(text_file(json)) if json else None
         with Console(stderr=True).status("Measuring") as status:
             report = bench(options, model, make_service, say=status.update)

@@ -18,7 +18,7 @@ from app.main import failure_model
 from app.offline.evaluation.catalogue import ABLATION_NAMES, ALL_ABLATIONS, FLEXPATCH, RIVALS, Sweep
 from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.looks import model_digest
-from app.offline.evaluation.plots import write_plots
+from app.offline.evaluation.plots import prepare_plots, write_plots
 from app.offline.evaluation.published.priority import load_priority_tree
 from app.offline.evaluation.report import as_json as rows_as_json
 from app.offline.evaluation.report import tables as evaluation_tables
@@ -48,7 +48,9 @@ def evaluate_command(
     canvas: Annotated[
         str, typer.Option(metavar="WxH,WxH", help="Canvases of whole-frame rivals. Default: by the frame's size.")
     ] = "",
-    every: Annotated[str, typer.Option(metavar="K,K", help="Frames from look to look of rivals.")] = "1,2,4,8,16,32",
+    every: Annotated[
+        str, typer.Option(metavar="K,K", help="Frames from look to look of rivals.")
+    ] = "1,2,3,4,6,8,12,16,24,32",
     budget: Annotated[
         str, typer.Option(metavar="MPX,MPX", help="Megapixels a frame for FlexPatch to spend.")
     ] = "0.02,0.04,0.08,0.16,0.25",
@@ -82,6 +84,8 @@ def evaluate_command(
     tree = load_priority_tree(settings.models_dir / PRIORITY_TREE) if "published" in sweep.methods else None
     subject = Subject(model, digest, label, failure_model(settings), tree)
     console = Console(stderr=True)
+    if plots:
+        prepare_plots(plots)
     with ended_in_order(), ExitStack() as stack:
         file = stack.enter_context(text_file(json)) if json else None
         advance = stack.enter_context(stage_bars(console))

@@ -24,7 +24,7 @@ class Parts:
     motion: bool = True
     """Look where something moves that no track explains."""
     patch_scaling: bool = True
-    """Show objects at the height the detector sees best, not at their own."""
+    """Reduce objects taller than the detector needs them, rather than show them at their own height."""
     small_canvases: bool = True
     """Choose the canvas's size by what there is to see; else the largest one always."""
     fused_looks: bool = True

@@ -146,13 +146,22 @@ class Discovery:
         excess = motion - 2 * self._usual_motion - MOTION_FLOOR
         share = min(1.0, dt_s / MOTION_MEMORY_S)
         self._usual_motion += np.float32(share) * (motion - self._usual_motion)
+        is_covered = self._weigh(tracked)
+        self._motion = np.where(is_covered | self._is_ignored, 0, np.clip(excess, 0, 1)).astype(np.float32)
+
+    def observe_tracks(self, tracked: FrameBoxes, pts_s: float) -> None:
+        """Instead of a motion map: only learn where objects are known to be."""
+        self._motion_pts_s = pts_s
+        self._weigh(tracked)
+
+    def _weigh(self, tracked: FrameBoxes) -> NDArray[np.bool_]:
+        """Weigh the cells anew; gives those (rows, columns) that tracks explain."""
         is_covered = self._covered(tracked)
-        self._motion = np.where(is_covered, 0, np.clip(excess, 0, 1)).astype(np.float32)
         weight = self._place_weight * np.where(self._is_flat, FLAT_WEIGHT, 1)
         weight = np.where(is_covered, weight * COVERED_WEIGHT, weight)
         weight[self._is_ignored] = 0
-        self._motion[self._is_ignored] = 0
         self._weight = weight.astype(np.float32)
+        return is_covered
 
     def record_look(self, layout: CanvasLayout) -> None:
         """Reset what was inside inspected patches, as far as the detector could see it at their scale."""

@@ -33,6 +33,8 @@ N_EXPLANATIONS = 300
 CUT_DIFFERENCE = 0.5
 CUT_INLIERS = 0.25
 """A scene cut: the pictures are unlike each other and the background does not follow any one motion."""
+INTERVAL_SHARE = 0.1
+"""Weight of the newest interval between frames in the stream's usual one."""
 LONG_GAP_S = 5.0
 """After a longer pause in the stream the scene is taken as new."""
 _ANY_FRAME = Size(1920, 1080)
@@ -99,6 +101,8 @@ class Pipeline:
         self._earlier: PreparedFrame | None = None
         self._seq = 0
         self._pts_s = -np.inf
+        self._interval_s = 0.0
+        """Usual stream time between frames; 0 before the second one."""
         self._cut = _NO_CUT
         self.last_prediction = Prediction(np.zeros(0, np.int64), *_NO_CUT)
         """What flow alone made of the tracks on the last frame: for training and audits."""
@@ -148,6 +152,7 @@ class Pipeline:
         prepared = self._vision.prepare(frame.picture)
         watch.lap("prepare")
         dt_s = min(frame.pts_s - self._pts_s, LONG_GAP_S)
+        self._learn_interval(dt_s)
         camera = self._follow(prepared, frame.pts_s, dt_s)
         watch.lap("flow")
         is_new_scene = camera is None
@@ -157,7 +162,7 @@ class Pipeline:
             self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera or STILL)
         self.last_prediction = self._tracker.judge(prepared, frame.pts_s)
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
-        plan = self._plan(stream, dt_s, must_look=is_new_scene)
+        plan = self._plan(stream, must_look=is_new_scene)
         self._explanations.append(
             Explanation(
                 seq=frame.seq,
@@ -218,6 +223,14 @@ class Pipeline:
         else:
             discovery.ignore(self._is_ignored(discovery.cell_centres).reshape(discovery.shape))
 
+    def _learn_interval(self, dt_s: float) -> None:
+        """One late frame, or a pause, does not change what the stream's usual pace is."""
+        if dt_s >= LONG_GAP_S:
+            return
+        if not self._interval_s:
+            self._interval_s = dt_s
+        self._interval_s += INTERVAL_SHARE * (dt_s - self._interval_s)
+
     def _follow(self, prepared: PreparedFrame, pts_s: float, dt_s: float) -> CameraMotion | None:
         """Move the tracks to this frame; None if it shows a new scene."""
         if self._earlier is None or dt_s >= LONG_GAP_S:
@@ -241,12 +254,16 @@ class Pipeline:
         discovery.advance(dt_s, camera)
         if discovery.wants_edges(pts_s):
             discovery.set_edges(self._vision.edge_map(prepared), pts_s)
-        if self._earlier is not None and self._config.parts.motion and discovery.wants_motion(pts_s):
+        if self._earlier is None or not discovery.wants_motion(pts_s):
+            return
+        if self._config.parts.motion:
             affine = None if camera.is_still else camera.affine
             motion = self._vision.motion_map(self._earlier, prepared, affine)
             discovery.observe_motion(motion, self._tracker.tracks.boxes, pts_s)
+        else:
+            discovery.observe_tracks(self._tracker.tracks.boxes, pts_s)
 
-    def _plan(self, stream: _Stream, dt_s: float, *, must_look: bool) -> Plan:
+    def _plan(self, stream: _Stream, *, must_look: bool) -> Plan:
         stream.budget.accrue()
         scene = Scene(
             frame=stream.size,
@@ -255,7 +272,7 @@ class Pipeline:
             ladder=stream.ladder,
             cut=self._cut[0],
             cut_scores=self._cut[1],
-            frame_interval_s=dt_s,
+            frame_interval_s=self._interval_s,
         )
         return self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
 

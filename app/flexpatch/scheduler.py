@@ -1,8 +1,8 @@
 """What to look at on this frame, at which scale, on which canvas, or not at all.
 
 The whole frame, at any scale, is just another patch. Every candidate has a value (objects that the look may be
-expected to mend or find) and a cost in detector pixels; the canvas is taken whose candidates' value exceeds the
-price of its pixels by most. Nothing is taken where nothing does.
+expected to mend or find) and a cost in detector pixels; the canvas is chosen that is worth most for its pixels in
+the long run, and taken once its value exceeds the price of its pixels.
 """
 
 import math
@@ -24,6 +24,7 @@ from app.flexpatch.tracks import TrackTable
 
 CALL_OVERHEAD_PIXELS = 30_000
 """A call is charged so many pixels more than its canvas has: many tiny looks are no gift."""
+SHORTEST_INTERVAL_S = 1e-3
 PATIENCE_S = 0.15
 """Time constant with which what a look could mend comes to be there."""
 DOUBT_WEIGHT = 0.6
@@ -97,7 +98,7 @@ class Scene:
     cut_scores: NDArray[np.float32]
     """(C,)"""
     frame_interval_s: float
-    """Stream time since the last frame."""
+    """Usual stream time from frame to frame; 0 while unknown."""
 
 
 def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -134,10 +135,10 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
     parts = _parts(scene, config, price_per_pixel)
     looks = [_Look(rung, candidate.value) for rung, candidate in zip(scene.ladder, whole, strict=True)]
     looks += [_Look(rung, value, is_whole=False) for rung in scene.ladder if (value := _value_on(parts, rung))]
-    pixels_per_s = config.megapixels_per_frame * 1e6 / scene.frame_interval_s
+    pixels_per_s = config.megapixels_per_frame * 1e6 / max(scene.frame_interval_s, SHORTEST_INTERVAL_S)
     best = max(looks, key=lambda look: look.lasting_value(pixels_per_s))
     if best.value <= price_per_pixel * best.pixels:
-        reason = "no look is worth the price of its pixels"
+        reason = "the best look is not worth the price of its pixels yet"
         return Plan(None, "track", reason, price_per_pixel, _left(scene, [*whole, *parts], reason))
     if best.is_whole:
         reason = "the whole frame on one canvas is worth most"

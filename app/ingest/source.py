@@ -66,7 +66,7 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
     Raises:
         SourceError: there is nothing there that can be read; the message says what to give instead.
     """
-    if re.match(r"synthetic($|[:@?])", text):
+    if is_street(text):
         return StreetSource(parse_street(text, fps=fps))
     scheme, separator, _ = text.partition("://")
     if separator:
@@ -75,6 +75,11 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
     if not text or not path.exists():
         raise SourceError(f"There is no file or folder {text!r}: give a video, a folder of images, or synthetic.")
     return ImageFolder(path, fps=fps) if path.is_dir() else VideoFile(path)
+
+
+def is_street(text: str) -> bool:
+    """Whether the user asks for a synthetic street."""
+    return re.match(r"synthetic($|[:@?])", text) is not None
 
 
 def _advice_on_address(scheme: str) -> str:

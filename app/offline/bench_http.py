@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import signal
 import socket
 import threading
 import time
@@ -78,7 +80,7 @@ def time_http(
         for repetition in range(n_repetitions):
             sessions = {way: f"{way}-{repetition}" for way in ways}
             for session in sessions.values():
-                _open_session(port, session)
+                _request(port, "POST", "/sessions", {"id": session})
             for index, jpeg in enumerate(jpegs):
                 for turn in range(len(ways)):
                     way = ways[(index + turn) % len(ways)]
@@ -88,6 +90,8 @@ def time_http(
                         ms = _ask(client, sessions[way], way, index)
                     if index >= n_warm_up:
                         times[way].append(ms)
+            for session in sessions.values():
+                _request(port, "DELETE", f"/sessions/{session}")
     direct = times[DIRECT]
     bodies = {
         body: HttpTimes(
@@ -126,15 +130,17 @@ def _client(port: int, jpegs: Sequence[bytes], fps: float) -> Iterator[Connectio
     theirs.close()
     try:
         yield ours
-    except EOFError:
+    except (EOFError, ConnectionError):
         raise FlexPatchError("The benchmark's client ended unexpectedly.") from None
     finally:
         ours.close()
         process.join(_START_TIMEOUT_S)
+        process.terminate()
 
 
 def _push(port: int, jpegs: Sequence[bytes], fps: float, commands: Connection) -> None:
     """The client: until the pipe is closed, push the frames that it is told."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark itself is interrupted, and closes the pipe
     try:
         with closing(socket.create_connection((_HOST, port), _TIMEOUT_S)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,11 +153,15 @@ def _push(port: int, jpegs: Sequence[bytes], fps: float, commands: Connection) -
         commands.send(FlexPatchError(str(error)))
 
 
-def _open_session(port: int, name: str) -> None:
+def _request(port: int, method: str, path: str, document: Mapping[str, str] | None = None) -> None:
+    """One request that is not measured."""
     with closing(http.client.HTTPConnection(_HOST, port, timeout=_TIMEOUT_S)) as connection:
-        body = json.dumps({"id": name})
-        connection.request("POST", "/sessions", body, {"Content-Type": "application/json"})
-        _check(connection.getresponse())
+        body = json.dumps(document) if document else None
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status >= 300:
+            raise FlexPatchError(f"The service answered {response.status}: {answer[:300].decode(errors='replace')}")
 
 
 def _round_trip_ms(connection: socket.socket, session: str, body: tuple[str, bytes], capture_s: float) -> float:
@@ -185,7 +195,10 @@ def _read_answer(connection: socket.socket) -> bytes:
         answer += chunk
         head, end, _ = answer.partition(b"\r\n\r\n")
         if end and n_bytes is None:
-            n_bytes = len(head) + len(end) + int(head.lower().partition(b"content-length: ")[2].split(maxsplit=1)[0])
+            declared = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+            if declared is None:
+                raise FlexPatchError("The service does not say how long its answer is.")
+            n_bytes = len(head) + len(end) + int(declared[1])
     return answer
 
 
@@ -198,12 +211,6 @@ def _content(body: str, jpeg: bytes) -> tuple[str, bytes]:
         "Content-Type: image/jpeg\r\n\r\n"
     )
     return f"multipart/form-data; boundary={_BOUNDARY}", head.encode() + jpeg + f"\r\n--{_BOUNDARY}--\r\n".encode()
-
-
-def _check(response: http.client.HTTPResponse) -> None:
-    answer = response.read()
-    if response.status >= 300:
-        raise FlexPatchError(f"The service answered {response.status}: {answer[:300].decode(errors='replace')}")
 
 
 @contextmanager

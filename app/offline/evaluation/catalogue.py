@@ -31,7 +31,11 @@ CROP = Size(320, 320)
 MOTION_CONFIGS = ((1, 16), (1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (3, 1))
 """Regions on a frame, and the interval of frames, of the motion rival."""
 TILE_PX = 640
-MAX_WHOLE_CANVASES = 4
+MAX_WHOLE_CANVASES = 5
+LARGEST_SIDE_PX = 4096
+"""Of a canvas; larger ones are not tried."""
+CHEAPEST, DEAREST = 0.6, 1.1
+"""Every-k-th rivals are run from this share of FlexPatch's smallest budget to this multiple of its largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +49,12 @@ class Sweep:
     methods: tuple[str, ...] = (*RIVALS, FLEXPATCH)
     canvases: tuple[Size, ...] = ()
     """Of the whole-frame rivals and of `published`; none: those of FlexPatch's own ladder."""
-    every: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    every: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
     """The k of rivals that look at every k-th frame."""
     budgets: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16, 0.25)
     """Megapixels a frame, of FlexPatch."""
     ablation_budget: float = 0.08
     """Megapixels a frame, of FlexPatch with parts left out."""
-    pixels_range: tuple[float, float] = (0.012, 0.35)
-    """Megapixels a frame; every-k-th rivals outside are not run."""
 
     def __post_init__(self) -> None:
         known = {*RIVALS, FLEXPATCH, ALL_ABLATIONS, *ABLATION_NAMES}
@@ -74,7 +76,8 @@ def methods_for(sweep: Sweep, frame: Size, sizes: InputSizes) -> list[Method]:
         SettingsError: a canvas that was asked for is none that the detector takes.
     """
     native = native_canvas(frame, sizes.stride)
-    setting = _Setting(sweep, sizes, whole_canvases(sweep, frame, sizes), native if sizes.accepts(native) else None)
+    takes_native = sizes.accepts(native) and max(native) <= LARGEST_SIDE_PX
+    setting = _Setting(sweep, sizes, whole_canvases(sweep, frame, sizes), native if takes_native else None)
     return [method for name in _expanded(sweep.methods) for method in _CONFIGURATIONS[name](setting)]
 
 
@@ -87,7 +90,14 @@ def whole_canvases(sweep: Sweep, frame: Size, sizes: InputSizes) -> tuple[Size, 
                 + (", ".join(map(str, sizes.fixed)) or f"multiples of {sizes.stride}")
                 + "."
             )
-    return sweep.canvases or canvas_ladder(frame, sizes, None)[-MAX_WHOLE_CANVASES:]
+    if sweep.canvases or sizes.fixed:
+        return sweep.canvases or canvas_ladder(frame, sizes, None)[-MAX_WHOLE_CANVASES:]
+    # Rivals may look on larger canvases than FlexPatch, which keeps the time of its slowest frame low.
+    native = native_canvas(frame, sizes.stride)
+    if max(native) > LARGEST_SIDE_PX:
+        return canvas_ladder(frame, sizes, None)[-MAX_WHOLE_CANVASES:]
+    smaller = tuple(canvas for canvas in canvas_ladder(frame, sizes, native) if canvas != native)
+    return smaller[-MAX_WHOLE_CANVASES:] or (native,)
 
 
 def _expanded(names: Iterable[str]) -> tuple[str, ...]:
@@ -106,8 +116,8 @@ class _Setting:
     """None where the detector does not take it."""
 
     def is_worth_running(self, pixels_per_frame: float) -> bool:
-        low, high = self.sweep.pixels_range
-        return low <= pixels_per_frame / 1e6 <= high
+        budgets = (*self.sweep.budgets, self.sweep.ablation_budget)
+        return CHEAPEST * min(budgets) <= pixels_per_frame / 1e6 <= DEAREST * max(budgets)
 
 
 def _full(setting: _Setting) -> Iterator[Method]:
@@ -137,7 +147,7 @@ def _every_kth(
 
 def _motion(setting: _Setting) -> Iterator[Method]:
     sizes = setting.sizes
-    crop = CROP if sizes.accepts(CROP) else min(sizes.fixed, key=lambda size: size.pixels)
+    crop = min(sizes.fixed, key=lambda size: size.pixels) if sizes.fixed else native_canvas(CROP, sizes.stride)
     for regions, every in MOTION_CONFIGS:
         if setting.is_worth_running(crop.pixels * regions / every):
             yield Method("motion", f"{regions} of {crop} every {every}", partial(_motion_runner, crop, regions, every))

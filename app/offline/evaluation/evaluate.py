@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from app.core.errors import SettingsError
+from app.core.errors import SettingsError, SourceError
 from app.core.types import Detector
 from app.flexpatch.failure import FailureModel
 from app.offline.evaluation.catalogue import Sweep, methods_for
@@ -61,11 +62,15 @@ def evaluate(
             left out.
         cache: folder for what the detector saw on regions that do not hang on what it saw before; None: no memory.
     Raises:
-        SettingsError: the detector does not know the class, or does not take a canvas.
-        SourceError: a frame cannot be read.
+        SettingsError: the detector does not know the class, or does not take a canvas; two sequences have one name; the
+            cache cannot be written.
+        SourceError: a frame cannot be read, or there is none.
         DetectorFailed: inference failed.
     """
     class_id = subject.class_id
+    _check_names(sequences)
+    if cache:
+        _prepare_cache(cache)
     for sequence in sequences:
         folder = cache / f"{sequence.digest}-{subject.digest}" if cache else None
         looks = Looks(subject.detector, folder)
@@ -73,6 +78,23 @@ def evaluate(
             context = Context(version, subject.detector, looks, class_id, subject.failure_model, subject.priority_tree)
             yield from _run_all(context, sweep, advance)
             looks.save()
+
+
+def _check_names(sequences: Sequence[AnnotatedSequence]) -> None:
+    names = [sequence.name for sequence in sequences]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingsError(f"Two sequences are called {twice[0]}: rename one, or the report would mix them.")
+
+
+def _prepare_cache(folder: Path) -> None:
+    """Say at once, not after hours of work, that nothing can be kept there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(f"Nothing can be kept in {folder} ({error.strerror}): name another --cache.") from error
 
 
 def _versions(sequence: AnnotatedSequence, frame_rates: Sequence[float]) -> list[AnnotatedSequence]:
@@ -98,6 +120,8 @@ def _run_all(context: Context, sweep: Sweep, advance: Advance) -> Iterator[Row]:
             run.outputs.append(output)
             run.costs.append(cost)
     advance(name, sequence.n_frames, sequence.n_frames)
+    if not all(run.numbers for run in runs):
+        raise SourceError(f"{sequence.source} has no frames.")
     for method, run in zip(methods, runs, strict=True):
         yield judge(
             run,

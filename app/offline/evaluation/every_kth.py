@@ -54,7 +54,7 @@ class IdentityLedger:
 
 
 class FlowEveryKth:
-    """Detect on every k-th frame, follow by optical flow between: the same flow, forward and back, as FlexPatch's."""
+    """Detect on every k-th frame, follow by optical flow between, checked forward and back as FlexPatch's is."""
 
     def __init__(self, looks: Looks, canvas: Size, every: int, class_id: int) -> None:
         self._looks = looks

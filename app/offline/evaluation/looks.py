@@ -8,6 +8,7 @@ import hashlib
 import io
 import time
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from app.flexpatch.canvas import CanvasLayout, FrameDetections, map_back
 from app.offline.output import unfinished_file
 from app.vision.cpu import CpuVision
 
-_VERSION = 1
-"""Of the way from a frame to its canvas; another one forgets all that is remembered."""
+_VERSION = 2
+"""Of the way from a frame to its canvas and from the detector's outputs to boxes; another one forgets all that is
+remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,12 @@ class Look:
 
 
 def whole_layout(frame: Size, canvas: Size) -> CanvasLayout:
-    """The whole frame in the upper left corner of a canvas, as large as fits."""
-    return region_layout((0, 0, *frame), canvas, min(canvas.width / frame.width, canvas.height / frame.height))
+    """The whole frame in the upper left corner of a canvas, as large as fits.
+
+    A canvas of the frame's own size, rounded up to the detector's stride, shows it pixel by pixel.
+    """
+    scale = min(canvas.width / frame.width, canvas.height / frame.height)
+    return region_layout((0, 0, *frame), canvas, 1.0 if 1 < scale < 1.1 else scale)
 
 
 def region_layout(source: tuple[int, int, int, int], canvas: Size, scale: float = 1.0) -> CanvasLayout:
@@ -138,7 +144,7 @@ class Looks:
                 np.load(file, allow_pickle=False) as arrays,
             ):
                 return _unpacked(arrays, layout)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return {}  # missing, or damaged: it is asked again
 
 

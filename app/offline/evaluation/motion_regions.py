@@ -86,7 +86,12 @@ class MotionRegions:
         found = found[found[:, cv2.CC_STAT_AREA] >= MIN_AREA_SHARE * small.size]
         found = found[np.argsort(-found[:, cv2.CC_STAT_AREA], kind="stable")]
         boxes = [[value / scale for value in (x, y, x + w, y + h)] for x, y, w, h, _ in found.tolist()]
-        return [square_region((x1, y1, x2, y2), frame.size, self._crop.width) for x1, y1, x2, y2 in boxes]
+        regions: list[tuple[int, int, int, int]] = []
+        for x1, y1, x2, y2 in boxes:
+            region = square_region((x1, y1, x2, y2), frame.size, self._crop.width)
+            if not any(_holds(other, (x1, y1, x2, y2)) for other in regions):
+                regions.append(region)
+        return regions
 
     def _show(self, frame: Frame, region: tuple[int, int, int, int]) -> Look:
         # Regions hang on the background model's state: asked anew each time, like FlexPatch's patches.
@@ -97,6 +102,7 @@ class MotionRegions:
         if not looks:
             return
         found = without_duplicates(joined([look.found(frame, self._class_id) for look in looks]))
+        found = found[~found.is_cut]  # the crop cut it, and the object may well be known whole
         examined = np.concatenate([look.layout.source for look in looks])
         ids = self._ledger.assign(self._boxes, self._ids, found)
         seen_again = np.isin(self._ids, ids)
@@ -117,6 +123,11 @@ def square_region(box: tuple[float, float, float, float], frame: Size, least_sid
     left = min(max(0, round((x1 + x2 - width) / 2)), frame.width - width)
     top = min(max(0, round((y1 + y2 - height) / 2)), frame.height - height)
     return left, top, left + width, top + height
+
+
+def _holds(region: tuple[int, int, int, int], box: tuple[float, float, float, float]) -> bool:
+    """Whether a region shows all of a box already."""
+    return region[0] <= box[0] and region[1] <= box[1] and region[2] >= box[2] and region[3] >= box[3]
 
 
 def _largest(looks: Looks, frame: Size) -> Size:

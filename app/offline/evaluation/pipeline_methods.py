@@ -88,8 +88,9 @@ def flexpatch_runner(context: Context, megapixels_per_frame: float) -> PipelineR
 
 
 def ablated_runner(context: Context, megapixels_per_frame: float, ablation: str) -> PipelineRunner:
-    """FlexPatch at one budget, less the part that `ablation` names."""
-    config = PipelineConfig(megapixels_per_frame=megapixels_per_frame, parts=ABLATIONS.get(ablation, Parts()))
+    """FlexPatch at one budget, less the part that `ablation` names; empty: as it is."""
+    parts = ABLATIONS[ablation] if ablation not in {"", NO_FAILURE_MODEL} else Parts()
+    config = PipelineConfig(megapixels_per_frame=megapixels_per_frame, parts=parts)
     model = _age_alone() if ablation == NO_FAILURE_MODEL else context.failure_model
     return PipelineRunner(Pipeline(CpuVision(), context.detector, config, model, SystemClock()), context.class_id)
 

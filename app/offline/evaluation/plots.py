@@ -1,5 +1,6 @@
 """Pictures of an evaluation: accuracy against pixels, and where the time goes."""
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from app.core.errors import SettingsError
 from app.offline.evaluation.catalogue import ABLATION_NAMES, FLEXPATCH
 from app.offline.evaluation.judge import Row
+from app.offline.evaluation.report import best_so_far
 from app.offline.output import unfinished_file
 
 STAGES = ("prepare", "flow", "plan", "canvas", "detect", "merge")
@@ -22,8 +24,22 @@ _COLOURS = {
     "motion": "#bcbd22",
     "published": "#9467bd",
 }
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _ABLATION = "#8b1a1a"
 _DPI = 110
+
+
+def prepare_plots(folder: Path) -> None:
+    """Say at once, not after hours of work, that nothing can be drawn there.
+
+    Raises:
+        SettingsError: matplotlib is not installed, or the folder cannot be made.
+    """
+    _figure_class()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"The folder {folder} cannot be made: {error.strerror}.") from error
 
 
 def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -34,11 +50,8 @@ def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
     Raises:
         SettingsError: matplotlib is not installed, or nothing can be written there.
     """
+    prepare_plots(folder)
     figure_class = _figure_class()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"The folder {folder} cannot be made: {error.strerror}.") from error
     written = []
     for (sequence, fps), group in groupby(rows, key=lambda row: (row.sequence, row.fps)):
         own = list(group)
@@ -47,20 +60,11 @@ def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
             axes = figure.subplots()
             draw(axes, own)
             axes.set_title(f"{sequence}, {fps:g} frames/s")
-            path = folder / f"{sequence}-{fps:g}fps-{kind}.png"
+            path = folder / f"{_NOT_IN_NAMES.sub('_', sequence)}-{fps:g}fps-{kind}.png"
             with unfinished_file(path) as temporary:
                 figure.savefig(temporary, format="png", dpi=_DPI)
             written.append(path)
     return written
-
-
-def best_so_far(rows: Sequence[Row]) -> list[Row]:
-    """A method's configurations that no cheaper one of its own beats, cheapest first."""
-    found: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row.megapixels_per_frame, -(row.ap50 or 0.0))):
-        if row.ap50 is not None and (not found or row.ap50 > (found[-1].ap50 or 0.0)):
-            found.append(row)
-    return found
 
 
 def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:

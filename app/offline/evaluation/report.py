@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from app.offline.evaluation.catalogue import FLEXPATCH, RIVALS
 from app.offline.evaluation.judge import Row
 
-SPARE = 1.02
-"""A rival may spend so much more than FlexPatch and still count as its equal in pixels."""
 _DECIMALS = 5
 _COLUMNS: Sequence[tuple[str, str, int]] = (
     ("MPx", "megapixels_per_frame", 3),
@@ -33,18 +32,19 @@ _COLUMNS: Sequence[tuple[str, str, int]] = (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """FlexPatch at one budget against the best that any rival reaches with no more pixels."""
+    """FlexPatch at one budget against what the best rivals reach at equal pixels."""
 
     row: Row
     rival: Row | None
-    """None: no rival is so cheap."""
+    """The best rival with no more pixels; None: no rival is so cheap."""
+    rival_ap50: float | None
+    """What the best rivals reach at FlexPatch's pixels: between two configurations, on the straight line from one to
+    the other over the logarithm of pixels, as if a schedule mixed them."""
 
     @property
     def gain(self) -> float | None:
-        """Average precision above the rival's."""
-        if self.rival is None or self.row.ap50 is None or self.rival.ap50 is None:
-            return None
-        return self.row.ap50 - self.rival.ap50
+        """Average precision above the rivals'."""
+        return None if self.rival_ap50 is None or self.row.ap50 is None else self.row.ap50 - self.rival_ap50
 
 
 def as_json(rows: Sequence[Row]) -> dict[str, object]:
@@ -53,21 +53,35 @@ def as_json(rows: Sequence[Row]) -> dict[str, object]:
 
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """Every FlexPatch row beside the best rival at its pixels, on the same sequence at the same frame rate."""
+    """Every FlexPatch row beside the best rivals at its pixels, on the same sequence at the same frame rate."""
     found = []
     for row in rows:
         if row.method != FLEXPATCH:
             continue
         rivals = [
-            other
-            for other in rows
-            if (other.sequence, other.fps) == (row.sequence, row.fps)
-            and other.method in RIVALS
-            and other.ap50 is not None
-            and other.megapixels_per_frame <= SPARE * row.megapixels_per_frame
+            other for other in rows if (other.sequence, other.fps) == (row.sequence, row.fps) and other.method in RIVALS
         ]
-        found.append(Comparison(row, max(rivals, key=lambda other: other.ap50 or 0.0, default=None)))
+        front = best_so_far(rivals)
+        cheaper = [other for other in front if other.megapixels_per_frame <= row.megapixels_per_frame]
+        found.append(Comparison(row, cheaper[-1] if cheaper else None, _on_front(front, row.megapixels_per_frame)))
     return found
+
+
+def best_so_far(rows: Sequence[Row]) -> list[Row]:
+    """Configurations that no cheaper one beats, cheapest first."""
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.megapixels_per_frame, -(row.ap50 or 0.0))):
+        if row.ap50 is not None and (not found or row.ap50 > (found[-1].ap50 or 0.0)):
+            found.append(row)
+    return found
+
+
+def _on_front(front: Sequence[Row], megapixels: float) -> float | None:
+    """Average precision on the line through the front's rows; None below the cheapest of them."""
+    pixels = [max(row.megapixels_per_frame, 1e-6) for row in front]
+    if not pixels or megapixels < pixels[0]:
+        return None
+    return float(np.interp(np.log(megapixels), np.log(pixels), [row.ap50 or 0.0 for row in front]))
 
 
 def tables(rows: Sequence[Row]) -> RenderableType:
@@ -90,7 +104,7 @@ def _tables(rows: Sequence[Row]) -> Iterator[RenderableType]:
 
 
 def _comparison_table(compared: Sequence[Comparison]) -> Table:
-    table = Table("sequence", "fps", "MPx", "AP", "best rival with no more pixels", "its AP", "gain")
+    table = Table("sequence", "fps", "MPx", "AP", "best rival with no more pixels", "rivals' AP", "gain")
     for column in table.columns[1:4] + table.columns[5:]:
         column.justify = "right"
     for item in compared:
@@ -101,7 +115,7 @@ def _comparison_table(compared: Sequence[Comparison]) -> Table:
             f"{row.megapixels_per_frame:.3f}",
             _written(row.ap50, 3),
             f"{rival.method} {rival.config}" if rival else "none",
-            _written(rival.ap50 if rival else None, 3),
+            _written(item.rival_ap50, 3),
             "" if item.gain is None else f"{item.gain:+.3f}",
         )
     return table

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.core.errors import SourceError
 from app.core.types import Frame, FrameBoxes, Size
-from app.ingest.source import open_source
+from app.ingest.source import is_street, open_source
 from app.ingest.street import Street
 from app.ingest.street_config import LABELS, parse_street
 from app.ingest.street_export import SEEN_SHARE
@@ -48,15 +48,23 @@ class AnnotatedSequence:
     def frames(self) -> Iterator[Frame]:
         """Frames in order; `seq` is the number in the ground truth."""
         with open_source(self.source) as source:
-            yield from islice(source, 0, self.n_native_frames, self.step)
+            for frame in islice(source, 0, self.n_native_frames, self.step):
+                if source.n_corrupt:
+                    raise SourceError(
+                        f"{self.source} has a damaged frame: what follows no longer fits the ground truth."
+                    )
+                yield frame
 
     @cached_property
     def digest(self) -> str:
         """Tells recordings apart, so that nothing remembered of one is taken for another's. Hex digits."""
         found = hashlib.sha256()
         path = Path(self.source)
-        if _is_street(self.source):
-            found.update(self.source.encode())
+        if is_street(self.source):
+            # The pictures, not the words for them: the renderer may change.
+            street = Street(parse_street(self.source))
+            for index in (0, self.n_native_frames - 1):
+                found.update(street.render(index).tobytes())
         else:
             files = sorted((path / "img1").iterdir()) if path.is_dir() else [path]
             for file in files:
@@ -78,13 +86,13 @@ def open_sequence(text: str, label: str, *, max_frames: int | None = None) -> An
     Raises:
         SourceError: there is no such recording, or no ground truth with it.
     """
-    if _is_street(text):
+    if is_street(text):
         source, name = text, text
         truth = _street_truth(text, label, max_frames)
     else:
-        path = Path(text)
+        path = Path(text).expanduser()
         recording, truth_file = _files(path)
-        source, name = str(recording), path.resolve().stem
+        source, name = str(recording), path.resolve().name if path.is_dir() else path.stem
         truth = read_ground_truth(truth_file)
     with open_source(source) as opened:
         n_frames, fps, size = opened.n_frames, opened.fps, opened.size
@@ -92,10 +100,6 @@ def open_sequence(text: str, label: str, *, max_frames: int | None = None) -> An
     if n_used is None or fps is None:
         raise SourceError(f"{text} does not say how many frames it has, or how fast they come.")
     return AnnotatedSequence(name, source, truth, size, fps, n_used)
-
-
-def _is_street(text: str) -> bool:
-    return text.startswith("synthetic")
 
 
 def _street_truth(spec: str, label: str, max_frames: int | None) -> dict[int, FrameTruth]:

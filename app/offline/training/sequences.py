@@ -1,6 +1,5 @@
 """Sequences to train on: what the user may name, and what is trained on where nobody names any."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,7 +8,7 @@ from typing import Literal
 
 from app.core.errors import SettingsError, SourceError
 from app.core.types import Detector, Frame
-from app.ingest.source import open_source
+from app.ingest.source import is_street, open_source
 from app.ingest.street import Street
 from app.ingest.street_config import LABELS, parse_street
 from app.offline.annotations import read_ground_truth
@@ -89,7 +88,7 @@ def open_sequence(
         SettingsError: the detector knows none of the classes.
     """
     check_sequence(text, choice)
-    if _is_street(text):
+    if is_street(text):
         return _street_sequence(text, detector, choice, labels, n_frames)
     folder = Path(text).expanduser()
     annotations = _annotations(folder)
@@ -107,7 +106,7 @@ def check_sequence(text: str, choice: GroundTruthChoice) -> None:
     Raises:
         SourceError: there is nothing to read, or no ground truth of the kind that was asked for.
     """
-    if _is_street(text):
+    if is_street(text):
         parse_street(text)
         return
     folder = Path(text).expanduser()
@@ -116,10 +115,6 @@ def check_sequence(text: str, choice: GroundTruthChoice) -> None:
         raise SourceError(
             f"There is no ground truth {_annotations(folder)}: give MOTChallenge folders, or leave it to auto."
         )
-
-
-def _is_street(text: str) -> bool:
-    return re.match(r"synthetic($|[:@?])", text) is not None
 
 
 def _annotations(folder: Path) -> Path:
