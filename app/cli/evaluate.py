@@ -1,5 +1,6 @@
 """`flexpatch evaluate`."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
@@ -28,6 +29,13 @@ from app.offline.output import text_file
 PRIORITY_TREE = "published_priority.json"
 """In the models folder; only the evaluation needs it."""
 
+_DEFAULTS = Sweep()
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    """Numbers as a user writes them."""
+    return ",".join(f"{number:g}" for number in numbers)
+
 
 def evaluate_command(
     sequences: Annotated[
@@ -44,16 +52,16 @@ def evaluate_command(
     methods: Annotated[
         str,
         typer.Option(metavar="A,B", help=f"Of {', '.join((*RIVALS, FLEXPATCH, ALL_ABLATIONS, *ABLATION_NAMES))}."),
-    ] = ",".join((*RIVALS, FLEXPATCH)),
+    ] = ",".join(_DEFAULTS.methods),
     canvas: Annotated[
         str, typer.Option(metavar="WxH,WxH", help="Canvases of whole-frame rivals. Default: by the frame's size.")
     ] = "",
-    every: Annotated[
-        str, typer.Option(metavar="K,K", help="Frames from look to look of rivals.")
-    ] = "1,2,3,4,6,8,12,16,24,32",
+    every: Annotated[str, typer.Option(metavar="K,K", help="Frames from look to look of rivals.")] = _listed(
+        _DEFAULTS.every
+    ),
     budget: Annotated[
         str, typer.Option(metavar="MPX,MPX", help="Megapixels a frame for FlexPatch to spend.")
-    ] = "0.02,0.04,0.08,0.16,0.25",
+    ] = _listed(_DEFAULTS.budgets),
     fps: Annotated[
         str, typer.Option(metavar="FPS,FPS", help="Frame rates to run besides the sequence's own, frames dropped.")
     ] = "10,5",

@@ -245,12 +245,12 @@ class Tracker:
         parts = config.parts
         matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections, with_weak=parts.weak_matches)
         examined_px = examined_height(layout, tracks.boxes, frame.size)
-        last_scores = tracks.evidence.copy()
-        last_scores[matches.tracks] = detections.scores[matches.detections]
+        evidence_before = None if parts.fused_looks else tracks.evidence.copy()
         self._count_misses(matches.tracks, examined_px)
         self._confirm(frame, pts_s, matches.tracks, detections[matches.detections])
-        if not parts.fused_looks:
-            tracks.evidence = last_scores
+        if evidence_before is not None:
+            tracks.evidence = evidence_before
+            tracks.evidence[matches.tracks] = detections.scores[matches.detections]
         fresh = detections[matches.new]
         fresh = fresh[self._is_unexplained(fresh) & (fresh.scores >= BIRTH_SCORE)]
         self._start(frame, pts_s, fresh)

@@ -128,7 +128,7 @@ class KalmanEveryKth:
         self._interval = Interval(every)
         self._ledger = IdentityLedger()
         self._max_lost_frames = LOST_S * fps
-        self._tracks = KalmanBoxes.none()
+        self._tracks = KalmanBoxes()
 
     def step(self, frame: Frame) -> tuple[FrameOutput, FrameCost]:
         started_s = time.perf_counter()
@@ -180,10 +180,6 @@ class KalmanBoxes:
         self._velocity = np.zeros((0, 4))
         self._covariance = np.zeros((0, 4, 3))
         """(N, 4, 3) variance of the position, covariance, variance of the velocity."""
-
-    @classmethod
-    def none(cls) -> "KalmanBoxes":
-        return cls()
 
     @property
     def boxes(self) -> FrameBoxes:

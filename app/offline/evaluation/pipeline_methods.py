@@ -66,7 +66,7 @@ class FixedScheduleRunner:
             Pipeline(
                 CpuVision(),
                 self._remembered,
-                PipelineConfig(max_canvas=canvas),
+                PipelineConfig(max_canvas=canvas, parts=Parts(motion=False)),  # nothing asks where it moves
                 context.failure_model,
                 SystemClock(),
                 planner=_EveryKthWholeFrame(canvas, every),

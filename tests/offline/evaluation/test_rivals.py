@@ -133,7 +133,7 @@ def _every_kth(method: str, detector: ScriptedDetector, folder: Path) -> Runner:
 
 
 def test_the_filter_learns_a_constant_velocity_and_coasts_on_it() -> None:
-    boxes = KalmanBoxes.none()
+    boxes = KalmanBoxes()
     start = np.array([[100, 100, 140, 200]], np.float32)
     boxes.start(np.array([1]), FrameBoxes(start), np.ones(1, np.float32))
     for step in range(1, 20):
@@ -148,7 +148,7 @@ def test_the_filter_learns_a_constant_velocity_and_coasts_on_it() -> None:
 def test_the_filter_agrees_with_the_full_matrix_form() -> None:
     """The uncoupled filters are the usual 8-dimensional one, written out."""
     seen = [np.array([[100, 100, 140, 200]], np.float32) + np.float32(step) * 3 for step in (0, 1, 2)]
-    boxes = KalmanBoxes.none()
+    boxes = KalmanBoxes()
     boxes.start(np.array([1]), FrameBoxes(seen[0]), np.ones(1, np.float32))
     mean, covariance = np.array([120, 150, 0.4, 100, 0, 0, 0, 0.0]), _initial(100.0)
     motion, observe = np.eye(8) + np.eye(8, k=4), np.eye(4, 8)
