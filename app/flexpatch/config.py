@@ -47,8 +47,8 @@ class PipelineConfig:
     """Largest detector canvas in pixels; None: as wide as half the frame, 640 to 1280, in the frame's shape."""
     megapixels_per_frame: float = 0.08
     """Detector pixels to spend on an average frame, in millions. An idle scene takes far fewer."""
-    object_height_px: float = 96.0
-    """Height on the canvas to which taller objects are reduced where they are looked at one by one."""
+    object_height_px: float | None = None
+    """Height on the canvas to which taller objects are reduced where they are looked at one by one; None: learned."""
     context: float = 0.4
     """Margin round an object in its patch, as a share of its larger side, before drift is added."""
     max_tracks: int = 300
@@ -70,7 +70,7 @@ class PipelineConfig:
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise SettingsError(f"{name} is {value}; it must be between {low} and {high}.")
         if self.max_canvas is not None and not all(32 <= side <= 4096 for side in self.max_canvas):
             raise SettingsError(f"max_canvas is {self.max_canvas}; each side must be 32 to 4096 pixels.")

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import FrameBoxes, Size
+from app.flexpatch.acuity import Acuity
 from app.flexpatch.canvas import CanvasLayout
-from app.flexpatch.detectability import visibility
 from app.flexpatch.flow import CameraMotion
 from app.flexpatch.stock import Stock
 
@@ -62,8 +62,9 @@ class Window:
 class Discovery:
     """What has been seen where, and what may have appeared since. One instance per stream."""
 
-    def __init__(self, frame: Size, cell_px: int) -> None:
+    def __init__(self, frame: Size, cell_px: int, acuity: Acuity) -> None:
         self._frame = frame
+        self._acuity = acuity
         self._cell_px = cell_px
         rows, columns = -(-frame.height // cell_px), -(-frame.width // cell_px)
         n_bands = max(1, int(np.log2(max(frame.height, 48) / SMALLEST_BAND_PX)))
@@ -168,7 +169,7 @@ class Discovery:
         standing, born = np.zeros(len(self._heights_px)), np.full(len(self._heights_px), 1e-9)
         for (x1, y1, x2, y2), scale in zip(layout.source, layout.scale.min(axis=1), strict=True):
             fits = self._heights_px <= max(y2 - y1, 1) * (1.0 if y2 - y1 >= self._frame.height else 0.8)
-            blind = np.where(fits, 1 - visibility(self._heights_px * scale), 1).astype(np.float32)
+            blind = np.where(fits, 1 - self._acuity.visibility(self._heights_px * scale), 1).astype(np.float32)
             rows = slice(*np.searchsorted(self._y, (y1, y2)))
             columns = slice(*np.searchsorted(self._x, (x1, x2)))
             share = self._motion_share(np.array(scale))
@@ -179,7 +180,7 @@ class Discovery:
             born += (1 - blind) * np.einsum("brc,rc->b", unseen_s, weight)
             self._stock.record_look(rows, columns, 1 - blind, self._weight)
             unseen_s *= blind[:, None, None]
-            self._motion_waited_s[rows, columns] *= np.float32(1 - visibility(MOTION_HEIGHT_PX * scale))
+            self._motion_waited_s[rows, columns] *= np.float32(1 - self._acuity.visibility(MOTION_HEIGHT_PX * scale))
         standing, born = standing * self._stock.objects, born * self._birth_rates
         self._standing_share = standing / (standing + born)
 
@@ -267,7 +268,7 @@ class Discovery:
 
     def _finds_per_cell(self, scales: NDArray[np.floating]) -> NDArray[np.float64]:
         """Births a second and cell in each band, times the chance to see them at `scales`; bands come last."""
-        return np.asarray(self._birth_rates * visibility(self._heights_px * scales) / self._weight.size)
+        return np.asarray(self._birth_rates * self._acuity.visibility(self._heights_px * scales) / self._weight.size)
 
     @property
     def _birth_rates(self) -> NDArray[np.float64]:
@@ -276,7 +277,7 @@ class Discovery:
 
     def _standing_per_cell(self, scales: NDArray[np.floating]) -> NDArray[np.float64]:
         """Standing objects in each band and cell, times the chance to see them at `scales`; bands come last."""
-        return np.asarray(self._stock.objects * visibility(self._heights_px * scales) / self._weight.size)
+        return np.asarray(self._stock.objects * self._acuity.visibility(self._heights_px * scales) / self._weight.size)
 
     def _bands_of(self, boxes: FrameBoxes) -> NDArray[np.intp]:
         """(N,) the band of heights of each box (N, 4)."""
@@ -295,7 +296,7 @@ class Discovery:
         promised = max(float(self._motion.sum()) / MOTION_CELLS, 1e-6)
         trust = (MOTION_PRIOR + self._kept) / (MOTION_PRIOR + self._promised)
         each = min(1.0, MAX_MOTION_OBJECTS / promised) * min(1.0, trust) / MOTION_CELLS
-        return np.asarray(visibility(MOTION_HEIGHT_PX * scales) * each)
+        return np.asarray(self._acuity.visibility(MOTION_HEIGHT_PX * scales) * each)
 
     def _window_grid(self, size: Size) -> "_WindowGrid":
         """Windows of a size, laid out once."""

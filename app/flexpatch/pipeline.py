@@ -20,6 +20,7 @@ from app.core.types import (
     Vision,
     Work,
 )
+from app.flexpatch.acuity import Acuity
 from app.flexpatch.budget import Budget
 from app.flexpatch.canvas import FrameDetections, canvas_ladder, map_back, without_duplicates
 from app.flexpatch.config import PipelineConfig, PointPredicate
@@ -94,13 +95,15 @@ class Pipeline:
         self._config = config
         self._clock = clock
         self._planner = planner
-        self._tracker = Tracker(vision, len(detector.class_names), failure_model)
+        self._acuity = Acuity()
+        self._tracker = Tracker(vision, len(detector.class_names), failure_model, self._acuity)
         self._class_ids: frozenset[int] | None = None
         self._is_ignored: PointPredicate | None = None
         self._stream: _Stream | None = None
         self._earlier: PreparedFrame | None = None
         self._seq = 0
         self._pts_s = -np.inf
+        self._looked_pts_s = -np.inf
         self._interval_s = 0.0
         """Usual stream time between frames; 0 before the second one."""
         self._cut = _NO_CUT
@@ -163,6 +166,8 @@ class Pipeline:
         self.last_prediction = self._tracker.judge(prepared, frame.pts_s)
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
         plan = self._plan(stream, must_look=is_new_scene)
+        if plan.going_rate:
+            stream.budget.learn(plan.going_rate, self._interval_s)
         self._explanations.append(
             Explanation(
                 seq=frame.seq,
@@ -202,7 +207,7 @@ class Pipeline:
             ladder = self._ladder(frame.size, self._config)
             # The vision learns the frame's size, and with it the size of a cell, from the first picture.
             self._vision.prepare(frame.picture)
-            discovery = Discovery(frame.size, self._vision.cell_px)
+            discovery = Discovery(frame.size, self._vision.cell_px, self._acuity)
             self._apply_ignored(discovery)
             budget = Budget(self._config.megapixels_per_frame * 1e6, ladder[-1].pixels)
             self._stream = _Stream(frame.size, ladder, budget, discovery)
@@ -245,7 +250,7 @@ class Pipeline:
         """A new scene: nothing that was known of the old one holds. Ids and the budget go on."""
         self._tracker.forget_all()
         self._cut = _NO_CUT
-        stream.discovery = Discovery(stream.size, self._vision.cell_px)
+        stream.discovery = Discovery(stream.size, self._vision.cell_px, self._acuity)
         self._apply_ignored(stream.discovery)
 
     def _watch_scene(
@@ -269,10 +274,12 @@ class Pipeline:
             frame=stream.size,
             tracks=self._tracker.tracks,
             discovery=stream.discovery,
+            acuity=self._acuity,
             ladder=stream.ladder,
             cut=self._cut[0],
             cut_scores=self._cut[1],
             frame_interval_s=self._interval_s,
+            since_look_s=self._pts_s - self._looked_pts_s,
         )
         return self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
 
@@ -293,6 +300,7 @@ class Pipeline:
         if layout is None:
             return frozenset()
         stream.budget.spend(layout.size.pixels)
+        self._looked_pts_s = pts_s
         canvas = self._vision.canvas(prepared, layout.copies(), layout.size, self._detector.pad_value)
         watch.lap("canvas")
         seen = self._detector.detect(canvas[np.newaxis])[0]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from app.core.boxes import clip, contains
 from app.core.types import CandidateReport, CanvasBoxes, FrameBoxes, PatchKind, Size, WorkMode
+from app.flexpatch.acuity import Acuity
 from app.flexpatch.canvas import CanvasLayout
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.detectability import clarity
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.packing import GUTTER_PX, pack
 from app.flexpatch.tracks import TrackTable
@@ -82,6 +82,8 @@ class Plan:
     reason: str
     price_per_pixel: float
     candidates: tuple[CandidateReport, ...]
+    going_rate: float | None = None
+    """Worth that a pixel could earn in the long run at this budget; None where nothing was compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Scene:
     frame: Size
     tracks: TrackTable
     discovery: Discovery
+    acuity: Acuity
     ladder: tuple[Size, ...]
     """Canvas sizes, smallest first."""
     cut: FrameBoxes
@@ -99,9 +102,11 @@ class Scene:
     """(C,)"""
     frame_interval_s: float
     """Usual stream time from frame to frame; 0 while unknown."""
+    since_look_s: float
+    """Stream time since the detector last looked at anything."""
 
 
-def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np.float64]:
+def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating], acuity: Acuity) -> NDArray[np.float64]:
     """(..., N) expected worth of showing each track at `scale` (broadcast with N), in objects mended.
 
     A look mends tracks that failed, settles those of which few looks are known, and sharpens those that were
@@ -109,12 +114,13 @@ def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating]) -> NDArray[np
     """
     on_canvas = tracks.heights * scale
     blind = np.where(on_canvas <= tracks.missed_height_px * 1.2, BLIND_FACTOR, 1.0)
-    seen = clarity(on_canvas) * blind
+    seen = acuity.clarity(on_canvas) * blind
+    found = acuity.detectability(on_canvas) * blind
     evidence = tracks.evidence.astype(np.float64)
     mending = tracks.failure * np.sqrt(evidence)
     doubt = DOUBT_WEIGHT * evidence * (1 - evidence) / (tracks.n_looks + 1)
     sharpening = SHARPEN_WEIGHT * evidence * np.maximum(seen - tracks.clarity, 0)
-    return np.asarray((mending + doubt) * seen + sharpening)
+    return np.asarray(mending * found + doubt * seen + sharpening)
 
 
 class Planner(Protocol):
@@ -137,15 +143,16 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
     looks += [_Look(rung, value, is_whole=False) for rung in scene.ladder if (value := _value_on(parts, rung))]
     pixels_per_s = config.megapixels_per_frame * 1e6 / max(scene.frame_interval_s, SHORTEST_INTERVAL_S)
     best = max(looks, key=lambda look: look.lasting_value(pixels_per_s))
+    going_rate = best.going_rate(pixels_per_s, scene.since_look_s)
     if best.value <= price_per_pixel * best.pixels:
         reason = "the best look is not worth the price of its pixels yet"
-        return Plan(None, "track", reason, price_per_pixel, _left(scene, [*whole, *parts], reason))
+        return Plan(None, "track", reason, price_per_pixel, _left(scene, [*whole, *parts], reason), going_rate)
     if best.is_whole:
         reason = "the whole frame on one canvas is worth most"
         plan = _only_whole(scene, whole, scene.ladder.index(best.rung), price_per_pixel, reason)
         others = _left(scene, parts, "not on its own: the whole frame was looked at")
-        return replace(plan, candidates=plan.candidates + others)
-    return _packed(scene, whole, parts, best.rung, price_per_pixel)
+        return replace(plan, candidates=plan.candidates + others, going_rate=going_rate)
+    return replace(_packed(scene, whole, parts, best.rung, price_per_pixel), going_rate=going_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +174,16 @@ class _Look:
         as much to mend as a small one that comes often, as long as its interval is short against the time in which
         objects are lost: then what counts is how well it sees.
         """
-        interval_s = self.pixels / pixels_per_s
-        return self.value * -math.expm1(-interval_s / PATIENCE_S) / self.pixels
+        return self.value * _grown(self.pixels / pixels_per_s) / self.pixels
+
+    def going_rate(self, pixels_per_s: float, since_look_s: float) -> float:
+        """Value for each pixel once looks come as often as the budget allows, judged by what has come by now."""
+        return self.lasting_value(pixels_per_s) / _grown(max(since_look_s, SHORTEST_INTERVAL_S))
+
+
+def _grown(interval_s: float) -> float:
+    """Share, 0 to 1, of what a look could mend that comes to be there in this time."""
+    return -math.expm1(-interval_s / PATIENCE_S)
 
 
 # ---------------------------------------------------------------------------------------------- candidates
@@ -178,7 +193,7 @@ def _whole_frames(scene: Scene) -> list[Candidate]:
     """The whole frame on each canvas of the ladder."""
     width, height = scene.frame
     scales = np.array([min(rung.width / width, rung.height / height) for rung in scene.ladder])
-    values = worth_of_look(scene.tracks, scales[:, None]).sum(axis=1) + scene.discovery.value_of_frame(scales)
+    values = worth_of_look(scene.tracks, scales[:, None], scene.acuity).sum(axis=1) + scene.discovery.value_of_frame(scales)
     return [
         Candidate("frame", (0, 0, width, height), _target_size(width, height, scale, rung), value)
         for rung, scale, value in zip(scene.ladder, scales.tolist(), values.tolist(), strict=True)
@@ -204,7 +219,8 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
     size = tracks.boxes[:, 2:] - tracks.boxes[:, :2]
     tall = np.maximum(size[:, 1], 0.6 * size[:, 0])
     # Enlarging small objects costs more pixels than the detector gains by it.
-    scale = np.minimum(config.object_height_px / np.maximum(tall, 1), 1)
+    height_px = config.object_height_px or scene.acuity.ideal_height_px
+    scale = np.minimum(height_px / np.maximum(tall, 1), 1)
     if not config.parts.patch_scaling:
         scale = np.ones_like(scale)
     wanted = config.context * tracks.patch_growth + DRIFT_CONTEXT * tracks.failure
@@ -213,11 +229,11 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
     high = np.ceil(np.clip(tracks.boxes[:, 2:] + margin, low + 1, np.array(scene.frame)))
     extent = high - low
     scale = np.minimum(scale, (np.array(top, np.float32) / extent).min(axis=1))
-    worth = worth_of_look(tracks, scale)
+    worth = worth_of_look(tracks, scale, scene.acuity)
     pixels = np.prod(extent * scale[:, None] + GUTTER_PX, axis=1)
     source = np.concatenate([low, high], axis=1).astype(np.float32)
     inside = contains(source, clip(tracks.boxes, *scene.frame))
-    worth_shared = worth_of_look(tracks, scale[:, None])
+    worth_shared = worth_of_look(tracks, scale[:, None], scene.acuity)
     open_rows = worth >= MIN_WORTH * price_per_pixel * pixels
     found: list[Candidate] = []
     for row in np.argsort(-worth / pixels, kind="stable").tolist():

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from app.core.boxes import area, centres, clip, contains, iou, sizes
 from app.core.types import FrameBoxes, PreparedFrame, Size, Vision
-from app.flexpatch.association import associate
+from app.flexpatch.acuity import SEEN, Acuity, Sightings
+from app.flexpatch.association import Matches, associate
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
 from app.flexpatch.config import PipelineConfig, PointPredicate
-from app.flexpatch.detectability import SEEN, clarity, detectability
 from app.flexpatch.failure import FailureModel, correlation, failure_features
 from app.flexpatch.flow import STILL, BoxMotion, CameraMotion, box_motion, camera_motion
 from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
@@ -50,6 +50,8 @@ MIN_CORRECTION = 0.4
 MAX_FOUND_RATE = 0.9
 """Even the clearest object is sometimes not found."""
 CLARITY_MEMORY_S = 1.5
+COMPARABLE_S = 2.0
+"""Looks at an object further apart than this are not compared: it may have turned or gone behind another."""
 MAX_GROWTH = 4.0
 FORGET_FACTOR = 4.0
 """A track is given up after so many lifetimes even if nobody looked for it."""
@@ -83,12 +85,13 @@ class Prediction:
 class Tracker:
     """The live tracks of one stream. Used by one thread at a time."""
 
-    def __init__(self, vision: Vision, n_classes: int, failure_model: FailureModel) -> None:
+    def __init__(self, vision: Vision, n_classes: int, failure_model: FailureModel, acuity: Acuity) -> None:
         self.tracks = no_tracks(n_classes)
         self._background_pts_s = -np.inf
         self._seeded_pts_s = -np.inf
         self._vision = vision
         self._failure_model = failure_model
+        self._acuity = acuity
         self._next_id = 1
         self._n_classes = n_classes
         self._background = np.zeros((0, 2), np.float32)
@@ -246,6 +249,7 @@ class Tracker:
         matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections, with_weak=parts.weak_matches)
         examined_px = examined_height(layout, tracks.boxes, frame.size)
         evidence_before = None if parts.fused_looks else tracks.evidence.copy()
+        self._learn_acuity(pts_s, matches, detections, examined_px)
         self._count_misses(matches.tracks, examined_px)
         self._confirm(frame, pts_s, matches.tracks, detections[matches.detections])
         if evidence_before is not None:
@@ -266,6 +270,27 @@ class Tracker:
             cut_scores=unexplained_cut.scores,
         )
 
+    def _learn_acuity(
+        self, pts_s: float, matches: Matches, detections: FrameDetections, examined_px: NDArray[np.float32]
+    ) -> None:
+        """Compare what this look made of each track with what the look before did."""
+        tracks = self.tracks
+        found = detections[matches.detections]
+        heights, scores = examined_px.copy(), np.zeros(len(tracks), np.float32)
+        heights[matches.tracks] = np.where(found.is_cut, 0, (found.boxes[:, 3] - found.boxes[:, 1]) * found.scale)
+        scores[matches.tracks] = found.scores
+        # A look at a box that has lost its object says nothing of the object.
+        heights[(scores == 0) & (tracks.failure >= BLEND_BELOW_FAILURE)] = 0
+        is_shown = heights > 0
+        told = is_shown & (tracks.shown_height_px > 0) & (pts_s - tracks.shown_pts_s <= COMPARABLE_S)
+        self._acuity.learn(
+            Sightings(tracks.shown_height_px[told], tracks.shown_score[told]),
+            Sightings(heights[told], scores[told]),
+        )
+        tracks.shown_height_px[is_shown] = heights[is_shown]
+        tracks.shown_score[is_shown] = scores[is_shown]
+        tracks.shown_pts_s[is_shown] = pts_s
+
     def _count_misses(self, hit_rows: NDArray[np.intp], examined_px: NDArray[np.float32]) -> None:
         """A miss counts only where a patch held the whole track at a scale at which it could be seen."""
         tracks = self.tracks
@@ -273,7 +298,7 @@ class Tracker:
         missed[hit_rows] = False
         if not missed.any():
             return
-        weight = clarity(examined_px[missed]).astype(np.float32)
+        weight = self._acuity.clarity(examined_px[missed]).astype(np.float32)
         # An object that most looks find and this one did not is probably not where the box is (Bayes' rule).
         found_rate = (tracks.n_hits[missed] + 1) / (tracks.n_looks[missed] + 1.5)
         odds = -np.log(1 - weight * np.minimum(found_rate, MAX_FOUND_RATE))
@@ -283,13 +308,13 @@ class Tracker:
         gain = np.maximum(weight / tracks.n_looks[missed], EVIDENCE_MEMORY * weight)
         tracks.evidence[missed] *= 1 - gain
         tracks.missed_height_px[missed] = np.maximum(tracks.missed_height_px[missed], examined_px[missed])
-        tracks.n_misses[missed] += (detectability(examined_px[missed]) >= SEEN).astype(np.int32)
+        tracks.n_misses[missed] += (self._acuity.detectability(examined_px[missed]) >= SEEN).astype(np.int32)
 
     def _confirm(self, frame: PreparedFrame, pts_s: float, rows: NDArray[np.intp], found: FrameDetections) -> None:
         tracks = self.tracks
         if not len(rows):
             return
-        seen = clarity((found.boxes[:, 3] - found.boxes[:, 1]) * found.scale).astype(np.float32)
+        seen = self._acuity.clarity((found.boxes[:, 3] - found.boxes[:, 1]) * found.scale).astype(np.float32)
         tracks.n_looks[rows] += seen
         tracks.n_hits[rows] += seen
         tracks.miss_log_odds[rows] = 0
@@ -336,6 +361,7 @@ class Tracker:
             return
         self._next_id += len(found)
         templates = self._vision.templates(frame, found.boxes)
+        shown_height_px = ((found.boxes[:, 3] - found.boxes[:, 1]) * found.scale).astype(np.float32)
         fresh = new_tracks(
             ids,
             FrameBoxes(found.boxes.copy()),
@@ -343,7 +369,8 @@ class Tracker:
             found.class_ids,
             n_classes=self._n_classes,
             pts_s=pts_s,
-            clarity=clarity((found.boxes[:, 3] - found.boxes[:, 1]) * found.scale).astype(np.float32),
+            shown_height_px=shown_height_px,
+            clarity=self._acuity.clarity(shown_height_px).astype(np.float32),
             templates=templates,
         )
         if len(self.tracks):

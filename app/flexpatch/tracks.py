@@ -37,6 +37,12 @@ class TrackTable:
     """(N,) tallest height on a canvas at which the latest looks missed; 0 after a hit."""
     clarity: NDArray[np.float32]
     """(N,) how clearly the object was last seen, 0 to 1, fading with time."""
+    shown_height_px: NDArray[np.float32]
+    """(N,) how tall the object was on the canvas of the last look at it."""
+    shown_score: NDArray[np.float32]
+    """(N,) what the detector gave it then; 0 for a miss."""
+    shown_pts_s: NDArray[np.float64]
+    """(N,) when that was."""
     patch_growth: NDArray[np.float32]
     """(N,) factor on the margin of the next patch; above 1 after a detection was cut by a patch edge."""
     detected_pts_s: NDArray[np.float64]
@@ -108,6 +114,7 @@ def new_tracks(
     *,
     n_classes: int,
     pts_s: float,
+    shown_height_px: NDArray[np.float32],
     clarity: NDArray[np.float32],
     templates: NDArray[np.float32],
 ) -> TrackTable:
@@ -128,6 +135,9 @@ def new_tracks(
         n_misses=np.zeros(n, np.int32),
         missed_height_px=zeros.copy(),
         clarity=clarity,
+        shown_height_px=shown_height_px,
+        shown_score=scores.astype(np.float32),
+        shown_pts_s=np.full(n, pts_s),
         patch_growth=ones.copy(),
         detected_pts_s=np.full(n, pts_s),
         seeded_pts_s=np.full(n, -np.inf),
@@ -159,6 +169,7 @@ def no_tracks(n_classes: int) -> TrackTable:
         np.zeros(0, np.int32),
         n_classes=n_classes,
         pts_s=0.0,
+        shown_height_px=np.zeros(0, np.float32),
         clarity=np.zeros(0, np.float32),
         templates=np.zeros((0, 0, 0), np.float32),
     )
