@@ -42,6 +42,8 @@ MIN_PATCH_PX = 96.0
 MIN_WORTH = 0.25
 """Candidates whose value is below this share of their pixels' price are not even considered."""
 MAX_OBJECT_CANDIDATES = 48
+FIRST_LOOK_FRAMES = 6.0
+"""The first look at a scene takes the largest canvas that so many frames pay for."""
 WINDOWS = ((Size(320, 192), 1.0), (Size(640, 384), 0.5))
 """Size in the frame and scale of the regions in which new objects are looked for."""
 WINDOWS_EACH = 3
@@ -137,7 +139,8 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
     """
     whole = _whole_frames(scene)
     if must_look:
-        return _only_whole(scene, whole, len(whole) - 1, price_per_pixel, "the first look at a scene")
+        affordable = sum(rung.pixels <= FIRST_LOOK_FRAMES * config.megapixels_per_frame * 1e6 for rung in scene.ladder)
+        return _only_whole(scene, whole, max(affordable - 1, 0), price_per_pixel, "the first look at a scene")
     parts = _parts(scene, config, price_per_pixel)
     looks = [_Look(rung, candidate.value) for rung, candidate in zip(scene.ladder, whole, strict=True)]
     looks += [_Look(rung, value, is_whole=False) for rung in scene.ladder if (value := _value_on(parts, rung))]
