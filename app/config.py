@@ -37,8 +37,8 @@ class FlexPatchSettings(BaseModel):
         None, description="Largest detector canvas, width and height in pixels; null: chosen by the frame."
     )
     megapixels_per_frame: float = Field(0.08, description="Detector pixels to spend on an average frame, in millions.")
-    object_height_px: float = Field(
-        96.0, description="Height on the canvas to which taller objects are reduced, in pixels."
+    object_height_px: float | None = Field(
+        None, description="Height on the canvas to which taller objects are reduced, in pixels; null: learned."
     )
     context: float = Field(0.4, description="Margin round an object, as a share of its larger side.")
     max_tracks: int = Field(300, description="Tracks kept at once.")

@@ -83,7 +83,10 @@ class TuningModel(_In):
         None, ge=0.001, le=16, description="Detector pixels to spend on an average frame, in millions."
     )
     object_height_px: float | None = Field(
-        None, ge=24, le=512, description="Height on the canvas to which taller objects are reduced, in pixels."
+        None,
+        ge=24,
+        le=512,
+        description="Height on the canvas to which taller objects are reduced, in pixels; absent: learned.",
     )
     context: float | None = Field(
         None, ge=0.1, le=3, description="Margin round an object, as a share of its larger side."
@@ -208,7 +211,7 @@ class TuningOut(_Out):
 
     max_canvas: tuple[int, int] | None
     megapixels_per_frame: float
-    object_height_px: float
+    object_height_px: float | None = Field(description="Null: learned while the stream runs.")
     context: float
     max_tracks: int
     track_lifetime_s: float

@@ -82,7 +82,7 @@ class Acuity:
         return _logistic(height_px, self.half_px, CLEAR_SLOPE)
 
     def visibility(self, height_px: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Share, 0 to 1, of the unknown objects `height_px` tall on the canvas that looks at this scale can find at all.
+        """Share, 0 to 1, of the unknown objects `height_px` tall on the canvas that such looks can find at all.
 
         Sharper than `detectability`, because looks repeat: what one small look cannot see, the next cannot either.
         """
@@ -119,6 +119,8 @@ class Acuity:
         self.half_px = float(2.0 ** (np.log2(HALF_POINTS_PX) @ weight / weight.sum()))
 
 
-def _logistic(height_px: NDArray[np.floating], half_px: float | NDArray[np.floating], slope: float) -> NDArray[np.float64]:
+def _logistic(
+    height_px: NDArray[np.floating], half_px: float | NDArray[np.floating], slope: float
+) -> NDArray[np.float64]:
     octaves = np.log2(np.maximum(height_px, 1e-3) / half_px)
     return np.asarray(1.0 / (1.0 + np.exp(-slope * octaves)))

@@ -8,7 +8,7 @@ RATE_MEMORY_S = 3.0
 """Time constant with which the price follows what looks are worth."""
 FLOOR_PRICE = 0.4
 """The price never falls below this: a scene where nothing happens is hardly looked at, whatever was saved."""
-MAX_SAVED_CANVASES = 1.0
+MAX_SAVED_CANVASES = 3.0
 """Savings beyond so many of the largest canvases are forgotten."""
 
 

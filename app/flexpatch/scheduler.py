@@ -196,7 +196,9 @@ def _whole_frames(scene: Scene) -> list[Candidate]:
     """The whole frame on each canvas of the ladder."""
     width, height = scene.frame
     scales = np.array([min(rung.width / width, rung.height / height) for rung in scene.ladder])
-    values = worth_of_look(scene.tracks, scales[:, None], scene.acuity).sum(axis=1) + scene.discovery.value_of_frame(scales)
+    values = worth_of_look(scene.tracks, scales[:, None], scene.acuity).sum(axis=1) + scene.discovery.value_of_frame(
+        scales
+    )
     return [
         Candidate("frame", (0, 0, width, height), _target_size(width, height, scale, rung), value)
         for rung, scale, value in zip(scene.ladder, scales.tolist(), values.tolist(), strict=True)

@@ -17,6 +17,7 @@ from app.core.types import (
     PreparedFrame,
     Size,
 )
+from app.flexpatch.acuity import Acuity
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
@@ -156,7 +157,8 @@ class PaperStage:
     def __init__(self, size: Size = FRAME_SIZE, config: PipelineConfig | None = None) -> None:
         self.frame = PaperFrame(size)
         self.vision = PaperVision(self.frame)
-        self.tracker = Tracker(self.vision, N_CLASSES, hand_set_model())
+        self.acuity = Acuity()
+        self.tracker = Tracker(self.vision, N_CLASSES, hand_set_model(), self.acuity)
         self.config = config or PipelineConfig()
         self.pts_s = 0.0
 

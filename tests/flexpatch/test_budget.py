@@ -59,3 +59,39 @@ def test_a_huge_debt_has_a_finite_price() -> None:
     budget = Budget(80_000, UNIT)
     budget.spend(10_000 * UNIT)
     assert budget.price_per_pixel < float("inf")
+
+
+@pytest.mark.parametrize("frame_s", [1 / 30, 1 / 5])
+def test_the_first_rate_that_is_learned_sets_the_price_at_once(frame_s: float) -> None:
+    budget = Budget(80_000, UNIT)
+    budget.spend(UNIT)  # the first look, which is a gift
+    budget.learn(40 / 1e6, frame_s)
+    assert budget.price_per_pixel == pytest.approx(40 / 1e6)
+
+
+def test_the_price_follows_what_looks_are_worth() -> None:
+    budget = Budget(80_000, UNIT)
+    budget.spend(UNIT)
+    for rate in [40.0] * 100 + [4.0] * 600:
+        budget.learn(rate / 1e6, 1 / 30)
+    assert budget.price_per_pixel == pytest.approx(4 / 1e6, rel=0.1)
+
+
+def test_a_scene_where_nothing_is_worth_a_look_lowers_the_price_to_the_floor_only() -> None:
+    budget = Budget(80_000, UNIT)
+    for _ in range(1000):
+        budget.learn(1e-12, 1 / 30)
+        budget.accrue()
+    assert budget.price_per_pixel == pytest.approx(FLOOR_PRICE / 1e6)
+
+
+@pytest.mark.parametrize("wrong_by", [0.2, 1.0, 5.0])
+def test_a_wrong_idea_of_the_rate_does_not_break_the_budget(wrong_by: float) -> None:
+    budget, spent = Budget(80_000, UNIT), 0
+    for _ in range(4000):
+        budget.accrue()
+        budget.learn(10 * wrong_by / 1e6, 1 / 30)
+        if budget.price_per_pixel < 10 / 1e6:
+            budget.spend(100_000)
+            spent += 100_000
+    assert spent / 4000 == pytest.approx(80_000, rel=0.05)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.core.types import FrameBoxes, Size
+from app.flexpatch.acuity import Acuity
 from app.flexpatch.discovery import MAX_UNSEEN_S, UNSEEN_AT_START_S, Discovery, Window
 from app.flexpatch.flow import STILL, CameraMotion
 from tests.core.strategies import REPEATABLE
@@ -31,7 +32,7 @@ class Map(Discovery):
 
 
 def new_map() -> Map:
-    return Map(FRAME, CELL_PX)
+    return Map(FRAME, CELL_PX, Acuity())
 
 
 def seen_map() -> Map:
@@ -89,7 +90,7 @@ def pan(x: float, y: float = 0.0) -> CameraMotion:
 
 
 def test_the_map_covers_the_frame_with_cells() -> None:
-    discovery = Discovery(Size(650, 370), CELL_PX)
+    discovery = Discovery(Size(650, 370), CELL_PX, Acuity())
     assert discovery.shape == (24, 41)
     assert discovery.cell_centres.shape == (24 * 41, 2)
     assert discovery.cell_centres[41].tolist() == [8, 24]
@@ -200,7 +201,7 @@ def test_the_best_window_comes_first() -> None:
 
 
 def test_a_window_larger_than_the_frame_is_the_frame() -> None:
-    discovery = Discovery(Size(200, 100), CELL_PX)
+    discovery = Discovery(Size(200, 100), CELL_PX, Acuity())
     assert [window.box for window in discovery.windows(TILE, 1.0, 3)] == [(0, 0, 200, 100)]
 
 
@@ -377,7 +378,7 @@ def test_motion_that_was_just_looked_at_can_wait() -> None:
 
 def test_a_pan_too_slow_for_one_frame_adds_up() -> None:
     slow = CameraMotion(np.array([[1.0, 0.0, 0.4], [0.0, 1.0, 0.0]]), 1.0, is_still=True)
-    discovery = Discovery(FRAME, CELL_PX)
+    discovery = Discovery(FRAME, CELL_PX, Acuity())
     discovery.record_look(one_patch((0, 0, FRAME.width, FRAME.height), 1.0))
     seen_before = discovery.unseen_s[-1][0, 0]
     for _ in range(3 * CELL_PX):

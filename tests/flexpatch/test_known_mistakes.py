@@ -15,6 +15,7 @@ from mypy import api
 from numpy.typing import NDArray
 
 from app.core.types import BgrPicture, Size
+from app.flexpatch.acuity import Acuity
 from app.flexpatch.canvas import map_back
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.discovery import MAX_UNSEEN_S, Discovery
@@ -117,14 +118,14 @@ def test_mistake_03_results_keep_fractions_of_pixels() -> None:
 
 
 def test_mistake_04_an_empty_look_counts_as_a_look() -> None:
-    discovery = Discovery(Size(1280, 768), 16)
+    discovery = Discovery(Size(1280, 768), 16, Acuity())
     discovery.record_look(one_patch((320, 192, 640, 384), 1.0))
     inside = discovery.unseen_s[:, 12:24, 20:40]
     assert inside.min(axis=0).max() < 0.5 * MAX_UNSEEN_S
 
 
 def test_mistake_04_regions_without_objects_are_not_asked_for_again_and_again() -> None:
-    discovery = Discovery(Size(1280, 768), 16)
+    discovery = Discovery(Size(1280, 768), 16, Acuity())
     asked = []
     for _ in range(12):
         discovery.advance(FRAME_S, STILL)
@@ -297,7 +298,7 @@ def test_mistake_08_one_call_of_flow_follows_all_objects(n_objects: int) -> None
 
 def map_work(size: Size) -> Callable[[], object]:
     """All that the map does on one frame with a look."""
-    discovery = Discovery(size, 16)
+    discovery = Discovery(size, 16, Acuity())
     motion = np.full(discovery.shape, 0.2, np.float32)
     edges: NDArray[np.float32] = np.full(discovery.shape, 0.1, np.float32)
     boxes = frame_boxes((100, 100, 140, 200), (300, 100, 340, 200))

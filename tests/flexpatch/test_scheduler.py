@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.types import FrameBoxes, InputSizes, Size
+from app.flexpatch.acuity import Acuity, Sightings
 from app.flexpatch.canvas import canvas_ladder
 from app.flexpatch.config import Parts, PipelineConfig
 from app.flexpatch.discovery import Discovery
@@ -30,7 +31,7 @@ def scene_of(
     input_sizes: InputSizes = NATIVE,
 ) -> Scene:
     """A frame that was looked at thoroughly `unseen_s` ago."""
-    discovery = Discovery(size, CELL_PX)
+    discovery = Discovery(size, CELL_PX, Acuity())
     discovery.record_look(one_patch((0, 0, *size), 2.0))
     discovery.advance(unseen_s, STILL)
     discovery.observe_motion(np.zeros(discovery.shape, np.float32), tracks.boxes, 1 / 30)
@@ -39,11 +40,17 @@ def scene_of(
         frame=size,
         tracks=tracks,
         discovery=discovery,
+        acuity=Acuity(),
         ladder=ladder,
         frame_interval_s=1 / 30,
+        since_look_s=unseen_s,
         cut=frame_boxes() if cut is None else cut,
         cut_scores=np.full(0 if cut is None else len(cut), 0.8, np.float32),
     )
+
+
+def sighting(height_px: float, score: float) -> Sightings:
+    return Sightings(np.array([height_px]), np.array([score]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +190,18 @@ def test_the_mode_tells_what_was_taken(situation: Situation) -> None:
 
 @REPEATABLE
 @given(situations())
-def test_a_look_that_must_be_is_of_the_whole_frame_on_the_largest_canvas(situation: Situation) -> None:
+def test_a_look_that_must_be_is_of_the_whole_frame_on_the_largest_canvas_that_six_frames_pay_for(
+    situation: Situation,
+) -> None:
     scene = situation.scene
-    plan = plan_look(scene, PipelineConfig(), situation.price_per_pixel, must_look=True)
-    assert plan.mode == "full"
-    assert plan.layout is not None
-    assert plan.layout.size == scene.ladder[-1]
-    assert plan.layout.source.tolist() == [[0, 0, *scene.frame]]
+    for megapixels in (0.001, 0.08, 2.0):
+        config = PipelineConfig(megapixels_per_frame=megapixels)
+        plan = plan_look(scene, config, situation.price_per_pixel, must_look=True)
+        assert plan.mode == "full"
+        assert plan.layout is not None
+        paid = [rung for rung in scene.ladder if rung.pixels <= 6 * megapixels * 1e6]
+        assert plan.layout.size == (paid[-1] if paid else scene.ladder[0])
+        assert plan.layout.source.tolist() == [[0, 0, *scene.frame]]
 
 
 @REPEATABLE
@@ -285,6 +297,18 @@ def patch_scale(height: float) -> float:
 @pytest.mark.parametrize("height", [60.0, 120.0, 400.0, 900.0])
 def test_a_failing_object_is_shown_as_a_detector_likes_it(height: float) -> None:
     assert 48 <= height * patch_scale(height) <= 256
+
+
+def test_objects_are_shown_at_the_height_that_the_detector_has_proved_to_need() -> None:
+    scene = scene_of(STREET, tracks_at(frame_boxes((900, 100, 1100, 800)), failure=0.9), unseen_s=0.03)
+    scales = []
+    for score in (0.0, 0.9):
+        acuity = Acuity()
+        for _ in range(20):  # a small look that sees nothing, or as much as a large one
+            acuity.learn(sighting(120, 0.9), sighting(30, score))
+        plan = Situation(replace(scene, acuity=acuity), 1e-6).plan()
+        scales.append(next(candidate.scale for candidate in plan.candidates if candidate.kind == "object"))
+    assert scales[1] < 0.8 * scales[0]
 
 
 def test_small_objects_are_not_enlarged() -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from app.core.types import Size
+from app.flexpatch.acuity import PRIOR_HALF_PX
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.tracker import examined_height
 from tests.flexpatch.builders import FRAME_S, PaperStage, Rectangle, frame_boxes, in_frame, layout_of, one_patch
@@ -220,3 +221,29 @@ def test_a_row_of_tracks_keeps_its_properties_when_others_end() -> None:
     assert stage.tracks.ids.tolist() == [1, 3]
     assert stage.tracks.boxes[:, 0].tolist() == [600, 900]
     assert stage.tracks.templates.shape[0] == 2
+
+
+def half_point_after(*, pause_s: float = 0.1, failure: float = 0.0, misses: int = 12) -> float:
+    """Of a stage where ten people are seen large and clearly, then missed on a small canvas; again and again."""
+    stage = PaperStage()
+    people = frame_boxes(*((x, 200.0, x + 50.0, 320.0) for x in range(40, 1240, 120)))
+    large, small = one_patch((0, 0, 1280, 720), 1.0), one_patch((0, 0, 1280, 720), 0.3)
+    for _ in range(misses):
+        stage.see(in_frame(people), large)
+        stage.pts_s += pause_s
+        stage.tracker.tracks.failure[:] = failure
+        stage.see(in_frame(frame_boxes()), small)
+        stage.pts_s += 0.1
+    return stage.acuity.half_px
+
+
+def test_objects_that_small_looks_miss_teach_how_small_is_too_small() -> None:
+    assert half_point_after() > 1.2 * PRIOR_HALF_PX
+
+
+def test_a_box_that_may_have_lost_its_object_teaches_nothing() -> None:
+    assert half_point_after(failure=0.8) == pytest.approx(PRIOR_HALF_PX, rel=0.05)
+
+
+def test_looks_long_apart_teach_nothing() -> None:
+    assert half_point_after(pause_s=3.0, misses=1) == pytest.approx(PRIOR_HALF_PX, rel=0.05)
