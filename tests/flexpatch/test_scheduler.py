@@ -305,7 +305,7 @@ def test_objects_are_shown_at_the_height_that_the_detector_has_proved_to_need() 
     for score in (0.0, 0.9):
         acuity = Acuity()
         for _ in range(20):  # a small look that sees nothing, or as much as a large one
-            acuity.learn(sighting(120, 0.9), sighting(30, score))
+            acuity.learn(sighting(240, 0.9), sighting(80, score))
         plan = Situation(replace(scene, acuity=acuity), 1e-6).plan()
         scales.append(next(candidate.scale for candidate in plan.candidates if candidate.kind == "object"))
     assert scales[1] < 0.8 * scales[0]

@@ -238,12 +238,12 @@ def half_point_after(*, pause_s: float = 0.1, failure: float = 0.0, misses: int 
 
 
 def test_objects_that_small_looks_miss_teach_how_small_is_too_small() -> None:
-    assert half_point_after() > 1.2 * PRIOR_HALF_PX
+    assert half_point_after() > 1.5 * PRIOR_HALF_PX
 
 
 def test_a_box_that_may_have_lost_its_object_teaches_nothing() -> None:
-    assert half_point_after(failure=0.8) == pytest.approx(PRIOR_HALF_PX, rel=0.05)
+    assert half_point_after(failure=0.8) < 1.4 * PRIOR_HALF_PX < half_point_after()
 
 
 def test_looks_long_apart_teach_nothing() -> None:
-    assert half_point_after(pause_s=3.0, misses=1) == pytest.approx(PRIOR_HALF_PX, rel=0.05)
+    assert half_point_after(pause_s=3.0, misses=1) == PRIOR_HALF_PX < half_point_after(misses=1)

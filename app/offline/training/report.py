@@ -167,10 +167,9 @@ def _lines(report: TrainingReport) -> Iterator[str]:
     yield "## Candidates"
     yield ""
     yield from _candidates(report)
-    for item in (report.named(report.chosen), report.named(PUBLISHED)):
-        if item.name != PUBLISHED or report.chosen != PUBLISHED:
-            yield ""
-            yield from _details(item)
+    for name in dict.fromkeys((report.chosen, PUBLISHED)):
+        yield ""
+        yield from _details(report.named(name))
     yield ""
     yield "## What each feature is worth"
     yield ""
