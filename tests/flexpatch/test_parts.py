@@ -79,4 +79,4 @@ def test_without_fused_looks_a_score_is_the_last_looks() -> None:
     results = run(pipeline, WORLD.frames(20))
     confirmed = [item for result in results for item in result.objects if item.origin == "detected"]
     assert confirmed
-    assert {round(item.score, 3) for item in confirmed} == {0.8}
+    assert {round(item.score / (1 - item.failure_probability), 3) for item in confirmed} == {0.8}
