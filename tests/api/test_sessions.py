@@ -20,6 +20,7 @@ def test_a_session_without_a_body_has_the_defaults(api: Api) -> None:
     assert session["queue"] == {"depth": 4, "length": 0}
     assert session["idle_ttl_s"] == 300
     assert session["flexpatch"]["megapixels_per_frame"] == 0.08
+    assert session["flexpatch"]["object_height_px"] is None
     assert session["filters"] == {"classes": None, "min_score": 0, "zones": [], "masks": []}
     assert session["created_at"] == "2026-01-01T00:00:00Z"
     assert (session["last_seq"], session["last_frame_at"], session["frame_size"], session["fps"]) == (0, None, None, 0)

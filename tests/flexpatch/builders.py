@@ -154,10 +154,12 @@ class PaperVision:
 class PaperStage:
     """A tracker on frames without pixels, thirty a second."""
 
-    def __init__(self, size: Size = FRAME_SIZE, config: PipelineConfig | None = None) -> None:
+    def __init__(
+        self, size: Size = FRAME_SIZE, config: PipelineConfig | None = None, acuity: Acuity | None = None
+    ) -> None:
         self.frame = PaperFrame(size)
         self.vision = PaperVision(self.frame)
-        self.acuity = Acuity()
+        self.acuity = acuity or Acuity()
         self.tracker = Tracker(self.vision, N_CLASSES, hand_set_model(), self.acuity)
         self.config = config or PipelineConfig()
         self.pts_s = 0.0

@@ -54,6 +54,13 @@ def test_a_scene_that_changes_is_followed() -> None:
     assert acuity.half_px < 45
 
 
+def test_what_was_learned_for_long_is_forgotten_as_soon() -> None:
+    acuity = learned_from(80, rounds=20)
+    for seed in range(3):
+        acuity.learn(*scene(36, seed))
+    assert acuity.half_px < 45
+
+
 def test_a_dull_eye_asks_for_larger_patches_a_sharp_one_not_for_smaller_ones() -> None:
     assert learned_from(12).ideal_height_px == pytest.approx(Acuity().ideal_height_px, rel=0.05)
     assert learned_from(60).ideal_height_px > 1.4 * Acuity().ideal_height_px
@@ -63,15 +70,27 @@ def test_a_dull_eye_asks_for_larger_patches_a_sharp_one_not_for_smaller_ones() -
     ("before", "now"),
     [
         (shown(), shown()),
-        (shown((20, 0.0)), shown((60, 0.0))),  # never seen: perhaps no object at all
-        (shown((60, 0.5)), shown((62, 0.2))),  # as tall as before: the size explains nothing
+        (shown((0, 0.0)), shown((0, 0.0))),
+        (shown((20, 0.0)), shown((60, 0.0))),
+        (shown((120, 0.25)), shown((40, 0.0))),
     ],
+    ids=["none", "zeros", "never seen", "seen faintly"],
 )
-def test_looks_that_say_nothing_of_size_teach_nothing(before: Sightings, now: Sightings) -> None:
-    acuity = Acuity()
+def test_what_may_be_no_object_teaches_nothing(before: Sightings, now: Sightings) -> None:
+    acuity, taught = Acuity(), learned_from(60)
+    half_px = taught.half_px
     for _ in range(50):
         acuity.learn(before, now)
-    assert acuity.half_px in (PRIOR_HALF_PX, pytest.approx(SAYING_NOTHING_PX, rel=0.02))
+        taught.learn(before, now)
+    assert acuity.half_px == PRIOR_HALF_PX
+    assert taught.half_px == half_px
+
+
+def test_what_is_shown_as_tall_as_before_and_not_too_well_seen_says_nothing_of_size() -> None:
+    acuity = Acuity()
+    for _ in range(50):
+        acuity.learn(shown((60, 0.5)), shown((62, 0.2)))
+    assert acuity.half_px == pytest.approx(SAYING_NOTHING_PX, rel=0.02)
 
 
 def test_a_score_too_good_for_the_height_sharpens_the_eye() -> None:
@@ -94,6 +113,15 @@ def test_one_absurd_look_does_not_turn_what_many_said() -> None:
     before = acuity.half_px
     acuity.learn(shown((500, 0.9)), shown((250, 0.0)))
     assert abs(np.log2(acuity.half_px / before)) < 0.1
+
+
+def test_a_tenth_of_absurd_looks_among_the_others_does_not_outweigh_them() -> None:
+    acuity = Acuity()
+    absurd = shown(*[(15, 0.9)] * (LOOKS // 10))
+    for seed in range(3):
+        acuity.learn(*scene(60, seed))
+        acuity.learn(absurd, absurd)
+    assert acuity.half_px == pytest.approx(60, rel=0.1)
 
 
 sightings = st.lists(st.tuples(st.floats(0, 4000), st.floats(0, 1), st.floats(0, 4000), st.floats(0, 1)), max_size=20)

@@ -85,6 +85,14 @@ def test_a_scene_where_nothing_is_worth_a_look_lowers_the_price_to_the_floor_onl
     assert budget.price_per_pixel == pytest.approx(FLOOR_PRICE / 1e6)
 
 
+def test_a_long_idle_time_does_not_keep_the_price_down_once_looks_are_worth_something() -> None:
+    budget = Budget(80_000, UNIT)
+    budget.spend(UNIT)
+    for rate in [1e-6] * 1000 + [40.0] * 90:
+        budget.learn(rate / 1e6, 1 / 30)
+    assert 5e-6 < budget.price_per_pixel < 20e-6
+
+
 @pytest.mark.parametrize("wrong_by", [0.2, 1.0, 5.0])
 def test_a_wrong_idea_of_the_rate_does_not_break_the_budget(wrong_by: float) -> None:
     budget, spent = Budget(80_000, UNIT), 0

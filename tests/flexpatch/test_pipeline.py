@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from app.core.boxes import iou
 from app.core.errors import DetectorFailed, FrameOutOfOrder, FrameSizeChanged, SettingsError
 from app.core.types import BgrPicture, Frame, FrameResult, InputSizes, Size, YuvPicture
 from app.flexpatch.config import PipelineConfig
+from app.flexpatch.scheduler import Plan, Scene, plan_look
 from tests.flexpatch.world import (
     FRAME_RATE,
     Actor,
@@ -563,3 +564,40 @@ def test_the_best_founded_tracks_stay_when_there_are_too_many() -> None:
     results = run(pipeline, STREET.frames(60))
     assert max(len(result.objects) for result in results) <= 2
     assert len({item.track_id for result in results for item in result.objects}) <= 4
+
+
+# ------------------------------------------------------------------------------------------ what planners get
+
+
+@dataclass(slots=True)
+class Secretary:
+    """Plans as ever, but notes what it was told and says what looks are worth."""
+
+    going_rate: float | None = None
+    """None: as ever."""
+    since_look_s: list[float] = field(default_factory=list)
+    prices: list[float] = field(default_factory=list)
+
+    def __call__(self, scene: Scene, config: PipelineConfig, price_per_pixel: float, *, must_look: bool) -> Plan:
+        self.since_look_s.append(scene.since_look_s)
+        self.prices.append(price_per_pixel)
+        plan = plan_look(scene, config, price_per_pixel, must_look=must_look)
+        return plan if must_look or self.going_rate is None else replace(plan, going_rate=self.going_rate)
+
+
+def test_the_planner_is_told_how_long_nobody_looked() -> None:
+    secretary = Secretary()
+    results = run(make_pipeline(config=FRUGAL, planner=secretary), STREET.frames(60))
+    looks_s = [-np.inf] + [result.pts_s for result in results if result.work.canvas]
+    assert 2 < len(looks_s) < 50
+    expected = [result.pts_s - max(at for at in looks_s if at < result.pts_s) for result in results]
+    assert secretary.since_look_s == pytest.approx(expected)
+
+
+def test_the_price_comes_from_what_looks_are_worth() -> None:
+    dear, cheap = Secretary(50 / 1e6), Secretary(5 / 1e6)
+    nothing = World(SIZE)
+    for secretary in (dear, cheap):
+        run(make_pipeline(planner=secretary), nothing.frames(5))
+    assert dear.prices[:2] == cheap.prices[:2]
+    assert dear.prices[2] == pytest.approx(10 * cheap.prices[2])

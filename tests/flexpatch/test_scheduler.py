@@ -311,6 +311,14 @@ def test_objects_are_shown_at_the_height_that_the_detector_has_proved_to_need() 
     assert scales[1] < 0.8 * scales[0]
 
 
+@pytest.mark.parametrize(("fixed_px", "shown_px"), [(None, 3 * 32), (64.0, 64), (200.0, 200)])
+def test_a_fixed_height_goes_before_the_learned_one(fixed_px: float | None, shown_px: float) -> None:
+    scene = scene_of(STREET, tracks_at(frame_boxes((900, 300, 1100, 700)), failure=0.9), unseen_s=0.03)
+    plan = plan_look(scene, PipelineConfig(object_height_px=fixed_px), 4e-7, must_look=False)
+    patch = next(candidate for candidate in plan.candidates if candidate.kind == "object")
+    assert patch.scale * 400 == pytest.approx(shown_px, rel=0.02)
+
+
 def test_small_objects_are_not_enlarged() -> None:
     assert patch_scale(30.0) == pytest.approx(1.0)
 
@@ -356,3 +364,25 @@ def test_no_look_distorts_what_it_shows(top: Size) -> None:
             x1, y1, x2, y2 = taken.canvas_box or (0, 0, 1, 1)
             wide, high = (x2 - x1) / (taken.box[2] - taken.box[0]), (y2 - y1) / (taken.box[3] - taken.box[1])
             assert abs(wide - high) * max(taken.box[2] - taken.box[0], taken.box[3] - taken.box[1]) <= 1.5
+
+
+def test_the_same_worth_promises_more_the_less_time_it_took_to_come_there() -> None:
+    """What a look could mend nears its height with a time constant of 0.15 s."""
+    scene = scene_of(STREET, tracks_at(frame_boxes(PERSON), failure=0.5))
+    rates = []
+    for since_look_s in (0.05, 0.6, 60.0):
+        rate = plan_look(replace(scene, since_look_s=since_look_s), PipelineConfig(), 1e-6, must_look=False).going_rate
+        assert rate is not None
+        rates.append(rate * -np.expm1(-since_look_s / 0.15))
+    assert rates == pytest.approx([rates[0]] * 3)
+
+
+@REPEATABLE
+@given(situations())
+def test_the_going_rate_is_told_wherever_looks_were_compared(situation: Situation) -> None:
+    rate = situation.plan().going_rate
+    if situation.must_look:
+        assert rate is None
+    else:
+        assert rate is not None
+        assert 0 <= rate < np.inf

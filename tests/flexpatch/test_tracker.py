@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from app.core.types import Size
-from app.flexpatch.acuity import PRIOR_HALF_PX
+from app.flexpatch.acuity import PRIOR_HALF_PX, Acuity, Sightings
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.tracker import examined_height
 from tests.flexpatch.builders import FRAME_S, PaperStage, Rectangle, frame_boxes, in_frame, layout_of, one_patch
@@ -247,3 +249,81 @@ def test_a_box_that_may_have_lost_its_object_teaches_nothing() -> None:
 
 def test_looks_long_apart_teach_nothing() -> None:
     assert half_point_after(pause_s=3.0, misses=1) == PRIOR_HALF_PX < half_point_after(misses=1)
+
+
+class Notebook(Acuity):
+    """Notes what it is to learn from: height and score before, height and score now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: list[tuple[float, float, float, float]] = []
+
+    def learn(self, before: Sightings, now: Sightings) -> None:
+        columns = (before.heights_px, before.scores, now.heights_px, now.scores)
+        self.pairs += zip(*(np.round(column, 3).tolist() for column in columns), strict=True)
+
+
+class Glances:
+    """Looks at one person, 150 px tall in the frame, at several scales; nothing moves."""
+
+    def __init__(self) -> None:
+        self.notebook = Notebook()
+        self.stage = PaperStage(acuity=self.notebook)
+
+    def look(self, scale: float, score: float, *, is_cut: bool = False, after_s: float = 0.1) -> None:
+        """A look at the whole frame that gave the person that score; 0: missed."""
+        self.stage.pts_s += after_s
+        seen = in_frame(frame_boxes(PERSON) if score else frame_boxes(), score, is_cut=is_cut)
+        seen = replace(seen, scale=np.full(len(seen), scale, np.float32))
+        self.stage.see(seen, one_patch((0, 0, *self.stage.frame.size), scale))
+
+    def pairs(self) -> list[tuple[float, float, float, float]]:
+        """Those noted since the last time."""
+        noted, self.notebook.pairs = self.notebook.pairs, []
+        return noted
+
+
+def test_each_look_is_compared_with_the_one_before_by_height_on_the_canvas_and_score() -> None:
+    glances = Glances()
+    glances.look(1.0, 0.8)
+    assert glances.pairs() == []
+    glances.look(0.5, 0.6)
+    assert glances.pairs() == [pytest.approx((150, 0.8, 75, 0.6))]
+    glances.look(0.3, 0.0)
+    assert glances.pairs() == [pytest.approx((75, 0.6, 45, 0))]
+    glances.look(1.0, 0.7)
+    assert glances.pairs() == [pytest.approx((45, 0, 150, 0.7))]
+
+
+def test_a_detection_cut_by_a_patch_edge_is_no_look_to_compare() -> None:
+    glances = Glances()
+    glances.look(1.0, 0.8)
+    glances.look(0.5, 0.6, is_cut=True)
+    assert glances.pairs() == []
+    glances.look(0.5, 0.7)
+    assert glances.pairs() == [pytest.approx((150, 0.8, 75, 0.7))]
+
+
+def test_a_miss_where_the_box_may_be_wrong_is_no_look_to_compare() -> None:
+    glances = Glances()
+    glances.look(1.0, 0.8)
+    glances.stage.tracks.failure[:] = 0.31
+    glances.look(0.5, 0.0)
+    assert glances.pairs() == []
+    glances.look(0.5, 0.7)
+    assert glances.pairs() == [pytest.approx((150, 0.8, 75, 0.7))]
+
+
+def test_a_miss_elsewhere_is_no_look_to_compare() -> None:
+    glances = Glances()
+    glances.look(1.0, 0.8)
+    glances.stage.see(NOTHING, one_patch((0, 0, 400, 700), 1.0))
+    assert glances.pairs() == []
+
+
+@pytest.mark.parametrize(("pause_s", "is_compared"), [(1.9, True), (2.1, False)])
+def test_looks_are_compared_within_two_seconds_of_the_last_one(pause_s: float, is_compared: bool) -> None:
+    glances = Glances()
+    for scale in (1.0, 0.9, 0.8):
+        glances.look(scale, 0.8, after_s=pause_s)
+    assert len(glances.pairs()) == (2 if is_compared else 0)

@@ -35,6 +35,7 @@ from app.core.types import (
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model
 from app.flexpatch.pipeline import Pipeline
+from app.flexpatch.scheduler import Planner, plan_look
 from app.vision.cpu import CpuVision
 
 CLASS_NAMES = ("person", "car")
@@ -232,6 +233,7 @@ def make_pipeline(
     *,
     vision: Vision | None = None,
     failure_model: FailureModel | None = None,
+    planner: Planner = plan_look,
 ) -> Pipeline:
     return Pipeline(
         vision or CpuVision(),
@@ -239,6 +241,7 @@ def make_pipeline(
         config or PipelineConfig(),
         failure_model or hand_set_model(),
         ManualClock(),
+        planner=planner,
     )
 
 
