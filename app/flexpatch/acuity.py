@@ -30,11 +30,8 @@ SEEN = 0.6
 IDEAL_HEIGHT = 3.0
 """Taller than so many half points, an object gains hardly anything."""
 
-HALF_POINTS_PX = 2.0 ** np.arange(5, 6.76, 0.25)
-"""(H,) half points that are considered: 32 to 108 px.
-
-Never less than the prior: small objects that were missed make no tracks, so that those which did flatter the detector.
-"""
+HALF_POINTS_PX = PRIOR_HALF_PX * 2.0 ** np.arange(-1.75, 1.76, 0.25)
+"""(H,) half points that are considered: 9.5 to 108 px."""
 SCORE_SPREAD = 0.2
 """Standard deviation of a score about what the height lets expect."""
 FURTHEST = 3.0
@@ -70,7 +67,8 @@ class Acuity:
         self.half_px = PRIOR_HALF_PX
         """Height on the canvas at which a look is half as clear as the clearest.
 
-        Once looks are compared, the mean of all that are considered: 44 px as long as the looks say nothing.
+        Never less than the prior: small objects that were missed make no tracks, so that those which did flatter
+        the detector.
         """
 
     @property
@@ -121,7 +119,8 @@ class Acuity:
         """The half point that is to be expected."""
         score = self._prior + self._learned
         weight = np.exp(score - score.max())
-        self.half_px = float(2.0 ** (np.log2(HALF_POINTS_PX) @ weight / weight.sum()))
+        expected_px = float(2.0 ** (np.log2(HALF_POINTS_PX) @ weight / weight.sum()))
+        self.half_px = max(expected_px, PRIOR_HALF_PX)
 
 
 def _logistic(

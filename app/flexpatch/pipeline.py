@@ -166,7 +166,7 @@ class Pipeline:
         self.last_prediction = self._tracker.judge(prepared, frame.pts_s)
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
         plan = self._plan(stream, must_look=is_new_scene)
-        if plan.going_rate:
+        if plan.going_rate and self._interval_s:
             stream.budget.learn(plan.going_rate, self._interval_s)
         self._explanations.append(
             Explanation(

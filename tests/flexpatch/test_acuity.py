@@ -7,8 +7,6 @@ from app.flexpatch.acuity import HALF_POINTS_PX, PRIOR_HALF_PX, Acuity, Sighting
 from tests.core.strategies import REPEATABLE
 
 LOOKS = 200
-SAYING_NOTHING_PX = 44.0
-"""Mean of the half points that are considered, by the prior alone."""
 
 
 def shown(*looks: tuple[float, float]) -> Sightings:
@@ -90,7 +88,7 @@ def test_what_is_shown_as_tall_as_before_and_not_too_well_seen_says_nothing_of_s
     acuity = Acuity()
     for _ in range(50):
         acuity.learn(shown((60, 0.5)), shown((62, 0.2)))
-    assert acuity.half_px == pytest.approx(SAYING_NOTHING_PX, rel=0.02)
+    assert acuity.half_px == PRIOR_HALF_PX
 
 
 def test_a_score_too_good_for_the_height_sharpens_the_eye() -> None:
@@ -134,7 +132,7 @@ def test_whatever_is_seen_the_half_point_is_finite_and_clearer_is_larger(
 ) -> None:
     acuity = Acuity()
     acuity.learn(shown(*((a, b) for a, b, _, _ in looks)), shown(*((c, d) for _, _, c, d in looks)))
-    assert HALF_POINTS_PX[0] <= acuity.half_px <= HALF_POINTS_PX[-1]
+    assert PRIOR_HALF_PX <= acuity.half_px <= HALF_POINTS_PX[-1]
     heights = np.geomspace(1, 2000, 50)
     for chance in (acuity.clarity, acuity.detectability, acuity.visibility):
         values = chance(heights)

@@ -133,28 +133,32 @@ def average_precision(matches: Matches, repeats: NDArray[np.int64] | None = None
     return float(envelope[np.searchsorted(n_hits / n_objects, RECALL_LEVELS)].mean())
 
 
-def average_precision_interval(
+def resampled_average_precision(
     matches: Matches, frame_s: NDArray[np.float64], *, n_resamples: int = 200, seed: int = 0
-) -> Interval | None:
+) -> NDArray[np.float64]:
     """Bootstrap the average precision over blocks of `BLOCK_S`.
+
+    The same seed draws the same blocks of the same frames, so that methods can be compared draw by draw.
 
     Args:
         matches: D outputs on T frames.
         frame_s: (T,) when each frame was taken, in seconds.
-        n_resamples: how often as many blocks as there are are drawn, with replacement.
-        seed: the same seed draws the same blocks.
+        n_resamples: R, how often as many blocks as there are are drawn, with replacement.
     Returns:
-        The 2.5th and the 97.5th percentile; nothing where no object counts.
+        (R,) NaN for a draw in which no object counts.
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), 13.3; blocks after Carlstein (1986).
     """
-    if matches.n_objects.sum() == 0:
-        return None
     _, block_of_frame = np.unique(np.floor((frame_s - frame_s[0]) / BLOCK_S), return_inverse=True)
     n_blocks = int(block_of_frame.max()) + 1
     draws = np.random.default_rng(seed).integers(0, n_blocks, (n_resamples, n_blocks))
     resampled = (average_precision(matches, np.bincount(draw, minlength=n_blocks)[block_of_frame]) for draw in draws)
-    low, high = np.percentile([value for value in resampled if value is not None], [2.5, 97.5])
-    return Interval(float(low), float(high))
+    return np.array([np.nan if value is None else value for value in resampled])
+
+
+def interval_of(draws: NDArray[np.float64]) -> Interval | None:
+    """The 2.5th and the 97.5th percentile of (R,) draws, those without a value left out; None if no other is left."""
+    known = draws[~np.isnan(draws)]
+    return Interval(*np.percentile(known, [2.5, 97.5]).tolist()) if len(known) else None
 
 
 def average_precision_by_height(

@@ -10,9 +10,10 @@ from app.offline.annotations import FrameTruth, truths_of
 from app.offline.evaluation.detection import (
     average_precision,
     average_precision_by_height,
-    average_precision_interval,
     best_f1,
+    interval_of,
     match,
+    resampled_average_precision,
 )
 from app.offline.evaluation.discovery_delay import discovery_delay
 from app.offline.evaluation.identity import identity_scores
@@ -51,6 +52,8 @@ class Row:
     ap50_low: float | None
     """Bootstrap over one-second blocks, 95 %."""
     ap50_high: float | None
+    ap50_draws: NDArray[np.float64] = field(compare=False)
+    """(R,) of the bootstrap; rows of one sequence at one frame rate are drawn alike."""
     ap50_small: float | None
     """Objects lower than 50 px."""
     ap50_medium: float | None
@@ -89,7 +92,8 @@ def judge(
     truths = truths_of(truth, run.numbers)
     frame_s = np.array(run.frame_s, np.float64)
     matches = match(truths, run.outputs)
-    interval = average_precision_interval(matches, frame_s)
+    draws = resampled_average_precision(matches, frame_s)
+    interval = interval_of(draws)
     point = best_f1(matches)
     threshold = point.threshold if point else 1.0
     by_height = average_precision_by_height(truths, run.outputs)
@@ -109,6 +113,7 @@ def judge(
         ap50=average_precision(matches),
         ap50_low=interval.low if interval else None,
         ap50_high=interval.high if interval else None,
+        ap50_draws=draws,
         ap50_small=heights["small"],
         ap50_medium=heights["medium"],
         ap50_large=heights["large"],

@@ -1,14 +1,16 @@
 """Rows for people as tables, and for machines as JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from app.offline.evaluation.catalogue import FLEXPATCH, RIVALS
+from app.offline.evaluation.detection import Interval, interval_of
 from app.offline.evaluation.judge import Row
 
 _DECIMALS = 5
@@ -32,24 +34,52 @@ _COLUMNS: Sequence[tuple[str, str, int]] = (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """FlexPatch at one budget against what the best rivals reach at equal pixels."""
+    """FlexPatch at one budget against what the best rivals reach at equal pixels.
+
+    Between two configurations the rivals are taken to be on the straight line from one to the other over the logarithm
+    of pixels, as if a schedule mixed them.
+    """
 
     row: Row
     rival: Row | None
-    """The best rival with no more pixels; None: no rival is so cheap."""
+    """The best rival with no more pixels; None: no rival is so cheap, and nothing can be compared."""
     rival_ap50: float | None
-    """What the best rivals reach at FlexPatch's pixels: between two configurations, on the straight line from one to
-    the other over the logarithm of pixels, as if a schedule mixed them."""
+    rival_delay_s: float | None
+    """Of the same rivals, until a new object is found."""
+    gain: float | None
+    """Average precision above the rivals'."""
+    gain_interval: Interval | None
+    """Bootstrap over one-second blocks, 95 %, the same blocks for FlexPatch and rivals. Which rivals are best is not
+    drawn anew, which favours them."""
 
     @property
-    def gain(self) -> float | None:
-        """Average precision above the rivals'."""
-        return None if self.rival_ap50 is None or self.row.ap50 is None else self.row.ap50 - self.rival_ap50
+    def is_behind(self) -> bool:
+        """Below the rivals beyond doubt."""
+        return self.gain_interval is not None and self.gain_interval.high < 0
 
 
 def as_json(rows: Sequence[Row]) -> dict[str, object]:
-    """`{"rows": [...]}`, one object a row, numbers rounded."""
-    return {"rows": [{name: _rounded(value) for name, value in asdict(row).items()} for row in rows]}
+    """`{"rows": [...], "comparisons": [...]}`, numbers rounded, the draws of the bootstrap left out."""
+    return {
+        "rows": [
+            {item.name: _rounded(getattr(row, item.name)) for item in fields(row) if item.name != "ap50_draws"}
+            for row in rows
+        ],
+        "comparisons": [
+            {
+                "sequence": item.row.sequence,
+                "fps": item.row.fps,
+                "config": item.row.config,
+                "rival": f"{item.rival.method} {item.rival.config}" if item.rival else None,
+                "rival_ap50": _rounded(item.rival_ap50),
+                "rival_delay_s": _rounded(item.rival_delay_s),
+                "gain": _rounded(item.gain),
+                "gain_low": _rounded(item.gain_interval.low) if item.gain_interval else None,
+                "gain_high": _rounded(item.gain_interval.high) if item.gain_interval else None,
+            }
+            for item in compare(rows)
+        ],
+    }
 
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:
@@ -61,10 +91,27 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
         rivals = [
             other for other in rows if (other.sequence, other.fps) == (row.sequence, row.fps) and other.method in RIVALS
         ]
-        front = best_so_far(rivals)
-        cheaper = [other for other in front if other.megapixels_per_frame <= row.megapixels_per_frame]
-        found.append(Comparison(row, cheaper[-1] if cheaper else None, _on_front(front, row.megapixels_per_frame)))
+        found.append(_against_front(row, best_so_far(rivals)))
     return found
+
+
+def _against_front(row: Row, front: Sequence[Row]) -> Comparison:
+    cheaper = [other for other in front if other.megapixels_per_frame <= row.megapixels_per_frame]
+    if not cheaper or row.ap50 is None:
+        return Comparison(row, None, None, None, None, None)
+    share = _shares(front, row.megapixels_per_frame)
+    rival_ap50 = float(share @ [other.ap50 or 0.0 for other in front])
+    draws = row.ap50_draws - share @ np.stack([other.ap50_draws for other in front])
+    delays = np.array([np.nan if other.new_object_delay_s is None else other.new_object_delay_s for other in front])
+    delay_s = float(share[share > 0] @ delays[share > 0])
+    return Comparison(
+        row,
+        cheaper[-1],
+        rival_ap50,
+        None if np.isnan(delay_s) else delay_s,
+        row.ap50 - rival_ap50,
+        interval_of(draws),
+    )
 
 
 def best_so_far(rows: Sequence[Row]) -> list[Row]:
@@ -76,12 +123,10 @@ def best_so_far(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _on_front(front: Sequence[Row], megapixels: float) -> float | None:
-    """Average precision on the line through the front's rows; None below the cheapest of them."""
-    pixels = [max(row.megapixels_per_frame, 1e-6) for row in front]
-    if not pixels or megapixels < pixels[0]:
-        return None
-    return float(np.interp(np.log(megapixels), np.log(pixels), [row.ap50 or 0.0 for row in front]))
+def _shares(front: Sequence[Row], megapixels: float) -> NDArray[np.float64]:
+    """(F,) how much of each of the front's rows makes up the point on it that has so many pixels; sums to 1."""
+    at = [np.log(max(row.megapixels_per_frame, 1e-6)) for row in front]
+    return np.array([np.interp(np.log(max(megapixels, 1e-6)), at, corner) for corner in np.eye(len(front))])
 
 
 def tables(rows: Sequence[Row]) -> RenderableType:
@@ -104,11 +149,19 @@ def _tables(rows: Sequence[Row]) -> Iterator[RenderableType]:
 
 
 def _comparison_table(compared: Sequence[Comparison]) -> Table:
-    table = Table("sequence", "fps", "MPx", "AP", "best rival with no more pixels", "rivals' AP", "gain")
+    known = [item for item in compared if item.gain is not None]
+    table = Table(
+        *("sequence", "fps", "MPx", "AP", "best rival with no more pixels", "rivals' AP", "gain", "95 %"),
+        *("delay s", "rivals'"),
+        title="FlexPatch against the best rivals at equal pixels",
+        caption=f"Mean gain {np.mean([item.gain for item in known]):+.3f}: ahead at "
+        f"{sum((item.gain or 0) > 0 for item in known)} of {len(known)} points, behind by more than the interval at "
+        f"{sum(item.is_behind for item in known)}.",
+    )
     for column in table.columns[1:4] + table.columns[5:]:
         column.justify = "right"
     for item in compared:
-        row, rival = item.row, item.rival
+        row, rival, interval = item.row, item.rival, item.gain_interval
         table.add_row(
             row.sequence,
             f"{row.fps:g}",
@@ -117,6 +170,9 @@ def _comparison_table(compared: Sequence[Comparison]) -> Table:
             f"{rival.method} {rival.config}" if rival else "none",
             _written(item.rival_ap50, 3),
             "" if item.gain is None else f"{item.gain:+.3f}",
+            f"{interval.low:+.3f} to {interval.high:+.3f}" if interval else "",
+            _written(row.new_object_delay_s, 2),
+            _written(item.rival_delay_s, 2),
         )
     return table
 

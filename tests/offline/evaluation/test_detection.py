@@ -18,9 +18,10 @@ from app.offline.evaluation.detection import (
     Matches,
     average_precision,
     average_precision_by_height,
-    average_precision_interval,
     best_f1,
+    interval_of,
     match,
+    resampled_average_precision,
 )
 from app.offline.evaluation.outputs import FrameOutput
 from tests.core.strategies import REPEATABLE
@@ -28,6 +29,10 @@ from tests.flexpatch.builders import Rectangle, frame_boxes
 from tests.offline.evaluation.builders import FAR, LEFT, RIGHT, Scene, output, perfect, scene, shuffled, truth
 
 SEEDS = st.integers(0, 10_000)
+
+
+def interval(matches: Matches, frame_s: NDArray[np.float64], *, seed: int = 0) -> Interval | None:
+    return interval_of(resampled_average_precision(matches, frame_s, seed=seed))
 
 
 def precision_of(truths: list[FrameTruth], outputs: list[FrameOutput]) -> float | None:
@@ -46,7 +51,7 @@ def test_where_nothing_is_annotated_there_is_no_precision(outputs: list[FrameOut
     matches = match([FrameTruth.empty()], outputs)
     assert average_precision(matches) is None
     assert best_f1(matches) is None
-    assert average_precision_interval(matches, np.zeros(1)) is None
+    assert interval(matches, np.zeros(1)) is None
 
 
 def test_average_precision_by_hand() -> None:
@@ -208,13 +213,13 @@ def test_precision_and_recall_are_those_of_the_outputs_kept_at_the_threshold(see
 def test_the_interval_is_repeatable_and_holds_the_value() -> None:
     given_scene = scene(3, 90)
     matches = match(given_scene.truths, given_scene.outputs)
-    interval = average_precision_interval(matches, np.arange(90) / 10, seed=5)
+    found = interval(matches, np.arange(90) / 10, seed=5)
     value = average_precision(matches)
-    assert interval == average_precision_interval(matches, np.arange(90) / 10, seed=5)
-    assert interval != average_precision_interval(matches, np.arange(90) / 10, seed=6)
-    assert interval is not None
+    assert found == interval(matches, np.arange(90) / 10, seed=5)
+    assert found != interval(matches, np.arange(90) / 10, seed=6)
+    assert found is not None
     assert value is not None
-    assert interval.low < value < interval.high
+    assert found.low < value < found.high
 
 
 def test_seconds_that_are_alike_leave_no_doubt() -> None:
@@ -222,15 +227,15 @@ def test_seconds_that_are_alike_leave_no_doubt() -> None:
     matches = match(one_second.truths * 4, one_second.outputs * 4)
     value = average_precision(matches)
     assert value is not None
-    interval = average_precision_interval(matches, 7.25 + np.arange(40) / 10)
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((value, value))
+    found = interval(matches, 7.25 + np.arange(40) / 10)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((value, value))
 
 
 def test_resamples_without_objects_are_left_out() -> None:
     truths = [truth(LEFT), *[FrameTruth.empty()] * 2]
     matches = match(truths, [perfect(frame) for frame in truths])
-    assert average_precision_interval(matches, np.arange(3.0)) == Interval(1.0, 1.0)
+    assert interval(matches, np.arange(3.0)) == Interval(1.0, 1.0)
 
 
 # ------------------------------------------------------------------------------------- parity with COCO

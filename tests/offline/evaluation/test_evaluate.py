@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.cli import main
@@ -242,6 +243,28 @@ def test_flexpatch_is_compared_with_what_costs_no_more(rows: list[Row]) -> None:
     assert comparison.gain == pytest.approx(0.15)
     (alone,) = compare([ours, dear])
     assert (alone.rival, alone.gain) == (None, None)
+
+
+def test_a_gain_has_an_interval_of_its_own(rows: list[Row]) -> None:
+    """Seconds that are hard for both methods say nothing of their difference."""
+    base = next(row for row in rows if row.method == FLEXPATCH)
+    draws = np.linspace(0.3, 0.9, 101)
+    ours = replace(base, megapixels_per_frame=0.1, ap50=0.65, ap50_draws=draws + 0.05, new_object_delay_s=0.1)
+    cheap = replace(
+        base, method="fixed", megapixels_per_frame=0.05, ap50=0.55, ap50_draws=draws - 0.05, new_object_delay_s=0.2
+    )
+    dear = replace(cheap, megapixels_per_frame=0.2, ap50=0.65, ap50_draws=draws + 0.05, new_object_delay_s=0.4)
+    (comparison,) = compare([ours, cheap, dear])
+    assert comparison.gain_interval is not None
+    assert (comparison.gain_interval.low, comparison.gain_interval.high) == pytest.approx((0.05, 0.05))
+    assert comparison.rival_delay_s == pytest.approx(0.3)
+    assert not comparison.is_behind
+    (behind,) = compare([replace(ours, ap50=0.5, ap50_draws=draws - 0.1), cheap, dear])
+    assert behind.is_behind
+    written: Any = as_json([ours, cheap, dear])["comparisons"]
+    assert [(item["gain"], item["gain_low"], item["rival"]) for item in written] == [
+        (0.05, 0.05, f"fixed {cheap.config}")
+    ]
 
 
 def test_the_front_of_a_method_is_what_nothing_cheaper_beats(rows: list[Row]) -> None:
