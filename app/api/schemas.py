@@ -82,11 +82,11 @@ class TuningModel(_In):
     megapixels_per_frame: float | None = Field(
         None, ge=0.001, le=16, description="Detector pixels to spend on an average frame, in millions."
     )
-    object_height_px: float | None = Field(
+    object_height_px: Annotated[float, Field(ge=24, le=512)] | Literal["learned"] | None = Field(
         None,
-        ge=24,
-        le=512,
-        description="Height on the canvas to which taller objects are reduced, in pixels; absent: learned.",
+        description="Height on the canvas to which taller objects are reduced, in pixels; or learned while the stream "
+        "runs.",
+        examples=["learned"],
     )
     context: float | None = Field(
         None, ge=0.1, le=3, description="Margin round an object, as a share of its larger side."

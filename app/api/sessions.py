@@ -128,6 +128,8 @@ def tuned(base: PipelineConfig, tuning: TuningModel, default: PipelineConfig) ->
             value = getattr(default, name)
         elif name == "max_canvas":
             value = Size(*value)
+        elif value == "learned":
+            value = None
         values[name] = value
     return replace(base, **values)
 

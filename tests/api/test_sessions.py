@@ -177,10 +177,27 @@ def test_null_goes_back_to_the_defaults(api: Api) -> None:
         assert session[key] == fresh[key]
 
 
+def test_the_height_of_objects_goes_back_to_learned_where_the_operator_fixed_one(bench: Bench) -> None:
+    with api_for(bench, flexpatch={"object_height_px": 96}) as api:
+        api.open("a")
+        heights = [api.get("/sessions/a").json()["flexpatch"]["object_height_px"]]
+        for height in ("learned", 48, None):
+            patch = {"flexpatch": {"object_height_px": height}}
+            changed = api.request("PATCH", "/sessions/a", json=patch).json()
+            heights.append(changed["flexpatch"]["object_height_px"])
+    assert heights == [96, None, 48, 96]
+
+
 def test_a_change_that_makes_no_sense_changes_nothing(api: Api) -> None:
     api.open("a")
     before = api.get("/sessions/a").json()
-    for patch in ({"filters": {"classes": ["unicorn"]}}, {"id": "b"}, {"flexpatch": {"max_tracks": -1}}):
+    for patch in (
+        {"filters": {"classes": ["unicorn"]}},
+        {"id": "b"},
+        {"flexpatch": {"max_tracks": -1}},
+        {"flexpatch": {"object_height_px": 12}},
+        {"flexpatch": {"object_height_px": "tall"}},
+    ):
         assert api.request("PATCH", "/sessions/a", json=patch).status_code == 422
     assert api.get("/sessions/a").json() == before
 
