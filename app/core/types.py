@@ -174,6 +174,16 @@ class PreparedFrame(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Alignment:
+    """Two pictures laid over each other."""
+
+    shift_px: NDArray[np.float32]
+    """(2,) by which the earlier one is moved, in source-frame pixels, to a hundredth of the frame or so."""
+    difference: float
+    """Of what overlaps then: 0 the same but for exposure, 1 unrelated."""
+
+
+@dataclass(frozen=True, slots=True)
 class PointFlow:
     """Where points went between two frames, forward and back. All lengths in source-frame pixels."""
 
@@ -253,8 +263,14 @@ class Vision(Protocol):
         """
         ...
 
-    def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
-        """How different two pictures are as a whole: 0 the same but for exposure, 1 unrelated."""
+    def alignment(
+        self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = ...
+    ) -> Alignment:
+        """The shift of the whole picture that makes the two most alike, and how different they remain.
+
+        Args:
+            expected_px: (2,) shift to prefer among those that explain the pictures about as well; none by default.
+        """
         ...
 
     def canvas(

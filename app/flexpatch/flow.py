@@ -136,6 +136,10 @@ def _scale_from_spread(
     return (1 + np.clip(growth * trust, -MAX_SCALE_STEP, MAX_SCALE_STEP)).astype(np.float32)
 
 
+MIN_INLIER_RATIO = 0.4
+"""Share of the background points that must follow one motion for it to be the camera's."""
+
+
 @dataclass(frozen=True, slots=True)
 class CameraMotion:
     """How the camera moved between two frames: a similarity of the picture."""
@@ -147,6 +151,11 @@ class CameraMotion:
     is_still: bool
     """No corner of the picture moved by a visible amount."""
 
+    @property
+    def is_unknown(self) -> bool:
+        """Too few points agree to tell."""
+        return self.inlier_ratio < MIN_INLIER_RATIO
+
     def shift_at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Displacement (N, 2) that the camera alone gives to points (N, 2)."""
         if self.is_still:
@@ -156,6 +165,13 @@ class CameraMotion:
 
 
 STILL = CameraMotion(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), 1.0, is_still=True)
+
+
+def camera_shift(shift_px: NDArray[np.floating], inlier_ratio: float) -> CameraMotion:
+    """A camera of which no more is known than by how much it shifted the picture (2,)."""
+    return CameraMotion(
+        np.array([[1.0, 0.0, shift_px[0]], [0.0, 1.0, shift_px[1]]]), inlier_ratio, is_still=not np.any(shift_px)
+    )
 
 
 def camera_motion(before: NDArray[np.float32], after: NDArray[np.float32], width: int, height: int) -> CameraMotion:
@@ -185,7 +201,7 @@ def camera_motion(before: NDArray[np.float32], after: NDArray[np.float32], width
         residual = np.linalg.norm(source @ affine[:, :2].T + affine[:, 2] - target, axis=1)
         spread = max(1.0, spread / 2)
     ratio = float(np.mean(residual <= max(1.5, width / 640)))
-    if ratio < 0.4:
+    if ratio < MIN_INLIER_RATIO:
         return CameraMotion(STILL.affine, ratio, is_still=True)
     linear = affine[:, :2]
     whole = np.concatenate([linear, (affine[:, 2] + centre - linear @ centre)[:, None]], axis=1)

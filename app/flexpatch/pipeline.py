@@ -31,7 +31,7 @@ from app.flexpatch.scheduler import Plan, Planner, Scene, plan_look
 from app.flexpatch.tracker import Prediction, Tracker, is_wanted
 
 N_EXPLANATIONS = 300
-CUT_DIFFERENCE = 0.5
+CUT_DIFFERENCE = 0.6
 CUT_INLIERS = 0.25
 """A scene cut: the pictures are unlike each other and the background does not follow any one motion."""
 INTERVAL_SHARE = 0.1
@@ -242,7 +242,10 @@ class Pipeline:
             return None
         with_camera = self._config.parts.camera_motion
         camera = self._tracker.propagate(self._earlier, prepared, pts_s, dt_s, with_camera=with_camera)
-        if camera.inlier_ratio < CUT_INLIERS and self._vision.difference(self._earlier, prepared) > CUT_DIFFERENCE:
+        if (
+            camera.inlier_ratio < CUT_INLIERS
+            and self._vision.alignment(self._earlier, prepared).difference > CUT_DIFFERENCE
+        ):
             return None
         return camera if with_camera else STILL
 

@@ -119,7 +119,7 @@ def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating], acuity: Acuit
     seen = acuity.clarity(on_canvas) * blind
     found = acuity.detectability(on_canvas) * blind
     evidence = tracks.evidence.astype(np.float64)
-    mending = tracks.failure * np.sqrt(evidence)
+    mending = tracks.failure * evidence
     doubt = DOUBT_WEIGHT * evidence * (1 - evidence) / (tracks.n_looks + 1)
     sharpening = SHARPEN_WEIGHT * evidence * np.maximum(seen - tracks.clarity, 0)
     return np.asarray(mending * found + doubt * seen + sharpening)

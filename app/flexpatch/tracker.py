@@ -13,7 +13,7 @@ from app.flexpatch.association import Matches, associate
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.failure import FailureModel, correlation, failure_features
-from app.flexpatch.flow import STILL, BoxMotion, CameraMotion, box_motion, camera_motion
+from app.flexpatch.flow import STILL, BoxMotion, CameraMotion, box_motion, camera_motion, camera_shift
 from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -30,6 +30,8 @@ SEED_MARGIN = (0.18, 0.08)
 """Share of width and height at each side of a box where no points are set: mostly background there."""
 SURPRISE_SHARE = 0.4
 """Widths of the frame a second by which a point may move otherwise than its track did so far."""
+ALIGN_FROM_S = 0.06
+"""Between frames closer in time than this, flow finds where the camera turned by itself."""
 VELOCITY_GAIN = 0.35
 """Weight of the newest frame in a track's velocity."""
 SHORTEST_STEP_S = 0.02
@@ -95,6 +97,8 @@ class Tracker:
         self._next_id = 1
         self._n_classes = n_classes
         self._background = np.zeros((0, 2), np.float32)
+        self._camera_velocity = np.zeros(2, np.float32)
+        """(2,) px/s at the middle of the frame, as last seen."""
 
     def forget_all(self) -> None:
         """Drop every track, as at a scene cut. Ids go on from where they were."""
@@ -128,18 +132,23 @@ class Tracker:
         self._seed(earlier, pts_s)
         exists = ~np.isnan(tracks.points[..., 0])
         own = tracks.points[exists]
-        guess = own + np.broadcast_to((tracks.velocity * dt_s)[:, None, :], tracks.points.shape)[exists]
+        shift = self._rough_shift(earlier, later, dt_s)
+        guess = own + np.broadcast_to((tracks.velocity * dt_s)[:, None, :], tracks.points.shape)[exists] + shift
         n_own = len(own)
         flow = self._vision.flow(
             earlier,
             later,
             np.concatenate([own, self._background]),
-            np.concatenate([guess, self._background]).astype(np.float32),
+            np.concatenate([guess, self._background + shift]).astype(np.float32),
             reach_px=SURPRISE_SHARE * later.size.width * dt_s,
         )
         camera = self._camera(
             earlier.size, flow.points[n_own:], flow.is_found[n_own:] & (flow.round_trip_px[n_own:] < 2)
         )
+        if camera.is_unknown and shift.any():
+            camera = camera_shift(shift, camera.inlier_ratio)
+        middle = np.array([earlier.size], np.float32) * np.float32(0.5)
+        self._camera_velocity = camera.shift_at(middle)[0] / dt_s
         after = np.full_like(tracks.points, np.nan)
         after[exists] = flow.points[:n_own]
         motion = box_motion(
@@ -174,6 +183,12 @@ class Tracker:
             whole = FrameBoxes(np.array([[0, 0, *frame.size]], np.float32))
             points = self._vision.corners(frame, whole, BACKGROUND_GRID)[0]
             self._background = points[~np.isnan(points[:, 0])]
+
+    def _rough_shift(self, earlier: PreparedFrame, later: PreparedFrame, dt_s: float) -> NDArray[np.float32]:
+        """(2,) where the search for points begins: a camera that swings moves them further than flow reaches."""
+        if dt_s < ALIGN_FROM_S:
+            return np.zeros(2, np.float32)
+        return self._vision.alignment(earlier, later, self._camera_velocity * dt_s).shift_px
 
     def _camera(self, size: Size, ends: NDArray[np.float32], is_found: NDArray[np.bool_]) -> CameraMotion:
         """The camera's motion from background points outside all tracks; the points go on from where they are."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import (
+    Alignment,
     BgrPicture,
     FrameBoxes,
     PatchCopy,
@@ -39,7 +40,14 @@ MIN_CORNER_EIGENVALUE = 1e-5
 MOTION_THRESHOLD = 12
 """Change of luma, of 255, that counts as motion; above the noise of a compressed stream."""
 CANNY_LOW, CANNY_HIGH = 60, 160
-THUMBNAIL = (32, 18)
+THUMBNAIL = Size(96, 54)
+SURPRISE_PRICE = 3.0
+"""Correlation that a shift must gain for each width of the frame that it is from the expected one: facades repeat."""
+NO_SHIFT = np.zeros(2, np.float32)
+SWING = Size(19, 11)
+"""A fifth of the thumbnail: the furthest that a picture is looked for between two frames."""
+FLAT = 1.0
+"""Standard deviation of luma, of 255, up to which a picture shows nothing."""
 
 
 class CpuFrame:
@@ -66,9 +74,10 @@ class CpuFrame:
 
     @property
     def thumbnail(self) -> NDArray[np.float32]:
-        """The luma as a small picture of zero mean and unit deviation; made when first asked for."""
+        """The luma as a small picture; made when first asked for."""
         if self._thumbnail is None:
-            self._thumbnail = _levelled(cv2.resize(self.luma, THUMBNAIL, interpolation=cv2.INTER_AREA))
+            small = cv2.resize(self.luma, THUMBNAIL, interpolation=cv2.INTER_AREA)
+            self._thumbnail = small.astype(np.float32)
         return self._thumbnail
 
     def at_most(self, scale: float) -> Picture:
@@ -221,12 +230,21 @@ class CpuVision:
             changed &= covered  # what the camera has just uncovered has nothing to be compared with
         return _share_by_cell(changed)
 
-    def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
+    def alignment(
+        self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
+    ) -> Alignment:
         before, after = _own(earlier).thumbnail, _own(later).thumbnail
-        if not before.any() and not after.any():
-            return 0.0  # two flat pictures are alike
-        correlation = float(np.mean(before * after))
-        return min(1.0, max(0.0, 1.0 - correlation))
+        if max(before.std(), after.std()) <= FLAT:
+            return Alignment(np.array(expected_px, np.float32), 0.0)
+        middle = before[SWING.height : -SWING.height, SWING.width : -SWING.width]
+        likeness = cv2.matchTemplate(after, middle, cv2.TM_CCOEFF_NORMED)
+        scale = np.array(later.size, np.float32) / np.array(THUMBNAIL, np.float32)
+        across = np.arange(-SWING.width, SWING.width + 1) - expected_px[0] / scale[0]
+        down = np.arange(-SWING.height, SWING.height + 1) - expected_px[1] / scale[1]
+        surprise = np.hypot(across, down[:, None]) / THUMBNAIL.width
+        row, column = np.unravel_index((likeness - SURPRISE_PRICE * surprise).argmax(), likeness.shape)
+        shift_px = (np.array([column - SWING.width, row - SWING.height]) * scale).astype(np.float32)
+        return Alignment(shift_px, float(np.clip(1 - likeness[row, column], 0, 1)))
 
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
@@ -304,14 +322,6 @@ def _shrunk(plane: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     if (plane.shape[1], plane.shape[0]) == size:
         return plane
     return cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
-
-
-def _levelled(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Zero mean, unit deviation: exposure undone. A flat picture stays zero."""
-    values = thumbnail.astype(np.float32)
-    values -= values.mean()
-    deviation = float(values.std())
-    return values / deviation if deviation > 1 else np.zeros_like(values)
 
 
 def _share_by_cell(mask: NDArray[np.uint8]) -> NDArray[np.float32]:

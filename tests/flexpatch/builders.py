@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import (
+    Alignment,
     CanvasBoxes,
     CanvasDetections,
     FrameBoxes,
@@ -23,6 +24,7 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
 from app.flexpatch.tracker import MergeOutcome, Tracker
 from app.flexpatch.tracks import TrackTable
+from app.vision.cpu import NO_SHIFT
 
 Rectangle = tuple[float, float, float, float]
 
@@ -132,8 +134,10 @@ class PaperVision:
     ) -> NDArray[np.float32]:
         return self._map()
 
-    def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
-        return 0.0
+    def alignment(
+        self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
+    ) -> Alignment:
+        return Alignment(np.zeros(2, np.float32), 0.0)
 
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]

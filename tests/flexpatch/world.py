@@ -16,6 +16,7 @@ from app.core.boxes import iou
 from app.core.clock import ManualClock
 from app.core.errors import DetectorFailed
 from app.core.types import (
+    Alignment,
     BgrPicture,
     CanvasBoxes,
     CanvasDetections,
@@ -36,7 +37,7 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model
 from app.flexpatch.pipeline import Pipeline
 from app.flexpatch.scheduler import Planner, plan_look
-from app.vision.cpu import CpuVision
+from app.vision.cpu import NO_SHIFT, CpuVision
 
 CLASS_NAMES = ("person", "car")
 RED_OVER_OTHERS = 45
@@ -218,8 +219,10 @@ class CountingVision:
     ) -> NDArray[np.float32]:
         return self.inner.motion_map(earlier, later, camera)
 
-    def difference(self, earlier: PreparedFrame, later: PreparedFrame) -> float:
-        return self.inner.difference(earlier, later)
+    def alignment(
+        self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
+    ) -> Alignment:
+        return self.inner.alignment(earlier, later, expected_px)
 
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]

@@ -295,7 +295,7 @@ def test_noise_is_no_motion() -> None:
 
 def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     vision = CpuVision()
-    return vision.difference(vision.prepare(bgr(a)), vision.prepare(bgr(b)))
+    return vision.alignment(vision.prepare(bgr(a)), vision.prepare(bgr(b))).difference
 
 
 def test_a_picture_does_not_differ_from_itself() -> None:
@@ -313,9 +313,25 @@ def test_another_scene_makes_a_difference() -> None:
     assert difference(scene(SMALL, grain_px=30), scene(SMALL, seed=2, grain_px=30)) > 0.6
 
 
-def test_a_negative_differs_as_much_as_can_be() -> None:
+@pytest.mark.parametrize(("right_px", "down_px"), [(0, 0), (150, 0), (-90, 60), (7, -70)])
+def test_a_swing_of_the_camera_is_told_from_another_scene(right_px: int, down_px: int) -> None:
+    world = scene(Size(HD.width + 400, HD.height + 200), grain_px=40)
+    before, after = (
+        world[100 - y : 100 - y + HD.height, 200 - x : 200 - x + HD.width] for x, y in ((0, 0), (right_px, down_px))
+    )
+    vision = CpuVision()
+    found = vision.alignment(vision.prepare(bgr(before)), vision.prepare(bgr(after)))
+    assert np.abs(found.shift_px - (right_px, down_px)).max() <= HD.width / 96
+    assert found.difference < 0.2
+
+
+def test_scenes_that_have_nothing_in_common_are_not_shifted_far_to_seem_alike() -> None:
+    assert difference(scene(HD, grain_px=30), scene(HD, seed=2, grain_px=30)) > 0.5
+
+
+def test_a_negative_differs() -> None:
     pixels = scene(SMALL, grain_px=30)
-    assert difference(pixels, 255 - pixels) == 1
+    assert difference(pixels, 255 - pixels) > 0.5
 
 
 def test_flat_pictures_have_nothing_to_compare() -> None:
