@@ -36,6 +36,8 @@ CUT_INLIERS = 0.25
 """A scene cut: the pictures are unlike each other and the background does not follow any one motion."""
 INTERVAL_SHARE = 0.1
 """Weight of the newest interval between frames in the stream's usual one."""
+MUST_LOOK_INTERVAL_S = 1.0
+"""A new scene is looked at whatever it costs, but not more often than this: not every such change is a cut."""
 LONG_GAP_S = 5.0
 """After a longer pause in the stream the scene is taken as new."""
 _ANY_FRAME = Size(1920, 1080)
@@ -104,6 +106,7 @@ class Pipeline:
         self._seq = 0
         self._pts_s = -np.inf
         self._looked_pts_s = -np.inf
+        self._must_look_pts_s = -np.inf
         self._interval_s = 0.0
         """Usual stream time between frames; 0 before the second one."""
         self._cut = _NO_CUT
@@ -165,7 +168,10 @@ class Pipeline:
             self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera or STILL)
         self.last_prediction = self._tracker.judge(prepared, frame.pts_s)
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
-        plan = self._plan(stream, must_look=is_new_scene)
+        must_look = is_new_scene and frame.pts_s - self._must_look_pts_s >= MUST_LOOK_INTERVAL_S
+        if must_look:
+            self._must_look_pts_s = frame.pts_s
+        plan = self._plan(stream, must_look=must_look)
         if plan.going_rate and self._interval_s:
             stream.budget.learn(plan.going_rate, self._interval_s)
         self._explanations.append(
@@ -272,7 +278,7 @@ class Pipeline:
             discovery.observe_tracks(self._tracker.tracks.boxes, pts_s)
 
     def _plan(self, stream: _Stream, *, must_look: bool) -> Plan:
-        stream.budget.accrue()
+        stream.budget.accrue(self._interval_s)
         scene = Scene(
             frame=stream.size,
             tracks=self._tracker.tracks,

@@ -93,6 +93,9 @@ class PaperVision:
     background_shift: tuple[float, float] = (0.0, 0.0)
     is_lost: bool = False
     """Flow finds none of the points on objects."""
+    is_background_lost: bool = False
+    swing: tuple[float, float] = (0.0, 0.0)
+    """By how much the whole picture seems to move."""
     n_background: int = 0
     """Points that were set all over the frame; they come last among those to follow."""
     cell_px: int = 16
@@ -113,7 +116,7 @@ class PaperVision:
         n = len(points)
         return PointFlow(
             points=points + shift,
-            is_found=~is_own if self.is_lost else np.ones(n, bool),
+            is_found=np.where(is_own, not self.is_lost, not self.is_background_lost),
             round_trip_px=np.zeros(n, np.float32),
             min_eigenvalue=np.full(n, 0.01, np.float32),
         )
@@ -137,7 +140,7 @@ class PaperVision:
     def alignment(
         self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
     ) -> Alignment:
-        return Alignment(np.zeros(2, np.float32), 0.0)
+        return Alignment(np.array(self.swing, np.float32), 0.0)
 
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]

@@ -254,6 +254,14 @@ def test_no_track_survives_a_scene_cut() -> None:
     assert not before & after
 
 
+def test_a_stream_that_changes_scene_on_every_frame_keeps_to_its_budget() -> None:
+    street, night = list(STREET.frames(90)), list(NIGHT.frames(90))
+    config = PipelineConfig(megapixels_per_frame=0.02)
+    results = run(make_pipeline(config=config), [(street, night)[index % 2][index] for index in range(90)])
+    spent = sum(result.work.detector_pixels for result in results) / len(results) / 1e6
+    assert 0.01 < spent < 0.03
+
+
 def test_a_change_of_light_is_no_scene_cut() -> None:
     frames = list(STREET.frames(12))
     lighter = [

@@ -6,8 +6,11 @@ import pytest
 from app.core.types import Size
 from app.flexpatch.acuity import PRIOR_HALF_PX, Acuity, Sightings
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.tracker import examined_height
+from app.flexpatch.failure import hand_set_model
+from app.flexpatch.tracker import Tracker, examined_height
+from app.vision.cpu import CpuVision
 from tests.flexpatch.builders import FRAME_S, PaperStage, Rectangle, frame_boxes, in_frame, layout_of, one_patch
+from tests.flexpatch.world import World
 
 PERSON: Rectangle = (600, 300, 660, 450)
 OTHER: Rectangle = (200, 300, 260, 450)
@@ -64,6 +67,29 @@ def test_a_lost_track_moves_with_the_camera() -> None:
     stage.vision.is_lost = True
     stage.pass_frames(5)
     assert stage.tracks.boxes[0, 0] == pytest.approx(620, abs=0.1)
+
+
+@pytest.mark.parametrize(("dt_s", "moved_px"), [(0.2, 80.0), (1 / 30, 0.0)])
+def test_where_nothing_can_be_followed_tracks_swing_with_the_picture_at_low_frame_rates(
+    dt_s: float, moved_px: float
+) -> None:
+    stage = stage_with(PERSON)
+    stage.vision.is_lost = stage.vision.is_background_lost = True
+    stage.vision.swing = (80.0, 0.0)
+    left = float(stage.tracks.boxes[0, 0])
+    camera = stage.tracker.propagate(stage.frame, stage.frame, dt_s, dt_s)
+    assert camera.is_unknown
+    assert stage.tracks.boxes[0, 0] - left == pytest.approx(moved_px, abs=0.1)
+
+
+def test_a_camera_that_swings_further_than_flow_reaches_is_followed() -> None:
+    world = World(Size(1280, 720), camera_velocity=(700, 350), frame_rate=5, seed=5, grain_px=24)
+    vision = CpuVision()
+    tracker = Tracker(vision, 1, hand_set_model(), Acuity())
+    first, second = (vision.prepare(world.frame(seq).picture) for seq in (1, 2))
+    camera = tracker.propagate(first, second, 0.2, 0.2)
+    assert camera.affine[:, 2].tolist() == pytest.approx([-140, -70], abs=1)
+    assert camera.inlier_ratio > 0.8
 
 
 def test_lost_points_raise_the_probability_of_failure() -> None:

@@ -80,12 +80,14 @@ class World:
     camera_velocity: tuple[float, float] = (0.0, 0.0)
     """Pixels a second by which the background moves over the picture (0 or more to the left and up)."""
     frame_rate: float = FRAME_RATE
+    grain_px: int = 9
+    """Of the background's texture."""
     background: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
         # Room for a few seconds of panning to the right and down.
         room = [0 if speed == 0 else 400 for speed in self.camera_velocity]
-        grey = texture(Size(self.size.width + room[0], self.size.height + room[1]), self.seed, 9)
+        grey = texture(Size(self.size.width + room[0], self.size.height + room[1]), self.seed, self.grain_px)
         object.__setattr__(self, "background", np.repeat(grey[..., None], 3, axis=2))
 
     def pts_s(self, seq: int) -> float:
