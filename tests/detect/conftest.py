@@ -1,6 +1,5 @@
 """Where the tests of real weights and real frames find them; without them those tests skip."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -11,28 +10,14 @@ from numpy.typing import NDArray
 from app.core.errors import ModelError
 from app.core.types import Size
 from app.detect.onnx import OnnxDetector
+from tests.conftest import data_folder
 from tests.detect.graphs import square_finder
-
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-def _data() -> Path:
-    return Path(os.environ.get("FLEXPATCH_DATA", _ROOT.parent / "shared" / "data"))
-
-
-@pytest.fixture(scope="session")
-def weights() -> Path:
-    """Folder of public detector weights."""
-    folder = _data().parent / "weights"
-    if not folder.is_dir():
-        pytest.skip("no detector weights beside FLEXPATCH_DATA")
-    return folder
 
 
 @pytest.fixture(scope="session")
 def street() -> dict[int, NDArray[np.uint8]]:
     """Some frames of ADL-Rundle-6, by number."""
-    folder = _data() / "ADL-Rundle-6" / "img1"
+    folder = data_folder() / "ADL-Rundle-6" / "img1"
     if not folder.is_dir():
         pytest.skip("no ADL-Rundle-6 in FLEXPATCH_DATA")
     frames = {}
@@ -46,7 +31,7 @@ def street() -> dict[int, NDArray[np.uint8]]:
 @pytest.fixture(scope="session")
 def people() -> NDArray[np.float32]:
     """Ground truth of ADL-Rundle-6: (M, 5) frame number and box xyxy of every person to be found."""
-    path = _data() / "ADL-Rundle-6" / "gt" / "gt.txt"
+    path = data_folder() / "ADL-Rundle-6" / "gt" / "gt.txt"
     if not path.is_file():
         pytest.skip("no ADL-Rundle-6 in FLEXPATCH_DATA")
     rows = np.loadtxt(path, delimiter=",")
