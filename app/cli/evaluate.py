@@ -19,6 +19,7 @@ from app.main import failure_model
 from app.offline.evaluation.catalogue import ABLATION_NAMES, ALL_ABLATIONS, FLEXPATCH, RIVALS, Sweep
 from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.looks import model_digest
+from app.offline.evaluation.pipeline_methods import KNOWN_FAILURES
 from app.offline.evaluation.plots import prepare_plots, write_plots
 from app.offline.evaluation.published.priority import load_priority_tree
 from app.offline.evaluation.report import as_json as rows_as_json
@@ -30,6 +31,7 @@ PRIORITY_TREE = "published_priority.json"
 """In the models folder; only the evaluation needs it."""
 
 _DEFAULTS = Sweep()
+_METHODS = (*RIVALS, FLEXPATCH, KNOWN_FAILURES, ALL_ABLATIONS, *ABLATION_NAMES)
 
 
 def _listed(numbers: Sequence[float]) -> str:
@@ -51,7 +53,7 @@ def evaluate_command(
     detector_family: FamilyOption = None,
     methods: Annotated[
         str,
-        typer.Option(metavar="A,B", help=f"Of {', '.join((*RIVALS, FLEXPATCH, ALL_ABLATIONS, *ABLATION_NAMES))}."),
+        typer.Option(metavar="A,B", help=f"Of {', '.join(_METHODS)}."),
     ] = ",".join(_DEFAULTS.methods),
     canvas: Annotated[
         str, typer.Option(metavar="WxH,WxH", help="Canvases of whole-frame rivals. Default: by the frame's size.")

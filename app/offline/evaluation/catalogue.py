@@ -14,8 +14,10 @@ from app.offline.evaluation.methods import Context, Method, Runner
 from app.offline.evaluation.motion_regions import MotionRegions
 from app.offline.evaluation.pipeline_methods import (
     ABLATIONS,
+    KNOWN_FAILURES,
     NO_FAILURE_MODEL,
     FixedScheduleRunner,
+    KnownFailuresRunner,
     ablated_runner,
     flexpatch_runner,
 )
@@ -57,7 +59,7 @@ class Sweep:
     """Megapixels a frame, of FlexPatch with parts left out."""
 
     def __post_init__(self) -> None:
-        known = {*RIVALS, FLEXPATCH, ALL_ABLATIONS, *ABLATION_NAMES}
+        known = {*RIVALS, FLEXPATCH, KNOWN_FAILURES, ALL_ABLATIONS, *ABLATION_NAMES}
         unknown = [name for name in self.methods if name not in known]
         if unknown:
             raise SettingsError(f"There is no method {unknown[0]!r}: use {', '.join(sorted(known))}.")
@@ -163,6 +165,11 @@ def _flexpatch(setting: _Setting) -> Iterator[Method]:
         yield Method(FLEXPATCH, f"{budget:g} MPx", partial(_flexpatch_runner, budget))
 
 
+def _known_failures(setting: _Setting) -> Iterator[Method]:
+    for budget in setting.sweep.budgets:
+        yield Method(KNOWN_FAILURES, f"{budget:g} MPx", partial(_known_failures_runner, budget))
+
+
 def _ablated(name: str, setting: _Setting) -> Iterator[Method]:
     budget = setting.sweep.ablation_budget
     yield Method(name, f"{budget:g} MPx", partial(_ablated_runner, budget, name))
@@ -197,6 +204,10 @@ def _flexpatch_runner(budget: float, context: Context) -> Runner:
     return flexpatch_runner(context, budget)
 
 
+def _known_failures_runner(budget: float, context: Context) -> Runner:
+    return KnownFailuresRunner(context, budget)
+
+
 def _ablated_runner(budget: float, ablation: str, context: Context) -> Runner:
     return ablated_runner(context, budget, ablation)
 
@@ -220,6 +231,7 @@ _CONFIGURATIONS: Mapping[str, Callable[[_Setting], Iterator[Method]]] = MappingP
         "motion": _motion,
         "published": _published,
         FLEXPATCH: _flexpatch,
+        KNOWN_FAILURES: _known_failures,
         **{name: partial(_ablated, name) for name in ABLATION_NAMES},
     }
 )

@@ -7,16 +7,19 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.boxes import iou
 from app.core.clock import SystemClock
 from app.core.types import CanvasDetections, Detector, Frame, FrameBoxes, InputSizes, Size
 from app.flexpatch.config import Parts, PipelineConfig
 from app.flexpatch.failure import FEATURES, FailureModel, LogisticFailure
 from app.flexpatch.pipeline import Pipeline
-from app.flexpatch.scheduler import Plan, Scene
+from app.flexpatch.scheduler import Plan, Scene, plan_look
+from app.offline.annotations import FrameTruth
 from app.offline.evaluation.every_kth import Interval
 from app.offline.evaluation.looks import Looks, whole_layout
 from app.offline.evaluation.methods import Context
 from app.offline.evaluation.outputs import FrameCost, FrameOutput
+from app.offline.evaluation.overlap import MIN_IOU
 from app.vision.cpu import CpuVision
 
 ABLATIONS: Mapping[str, Parts] = MappingProxyType(
@@ -34,6 +37,8 @@ ABLATIONS: Mapping[str, Parts] = MappingProxyType(
 """Each leaves one part out."""
 NO_FAILURE_MODEL = "no-failure-model"
 """The ablation whose tracks fail by their age alone."""
+KNOWN_FAILURES = "known-failures"
+"""FlexPatch whose schedule is told which tracks have failed: what the best of failure models could gain."""
 
 
 class PipelineRunner:
@@ -82,6 +87,23 @@ class FixedScheduleRunner:
         return output, replace(cost, stage_ms=dict(cost.stage_ms) | {"detect": self._remembered.detect_ms})
 
 
+class KnownFailuresRunner:
+    """FlexPatch, its schedule told by the ground truth which tracks have lost their object; nothing else is told."""
+
+    def __init__(self, context: Context, megapixels_per_frame: float) -> None:
+        self._truth = context.sequence.truth
+        self._planner = _KnowingPlanner()
+        config = PipelineConfig(megapixels_per_frame=megapixels_per_frame)
+        pipeline = Pipeline(
+            CpuVision(), context.detector, config, context.failure_model, SystemClock(), planner=self._planner
+        )
+        self._runner = PipelineRunner(pipeline, context.class_id)
+
+    def step(self, frame: Frame) -> tuple[FrameOutput, FrameCost]:
+        self._planner.objects = self._truth.get(frame.seq, FrameTruth.empty()).boxes
+        return self._runner.step(frame)
+
+
 def flexpatch_runner(context: Context, megapixels_per_frame: float) -> PipelineRunner:
     """FlexPatch at one budget."""
     return ablated_runner(context, megapixels_per_frame, "")
@@ -106,6 +128,33 @@ class _EveryKthWholeFrame:
         if not (self._interval.is_due() or must_look):
             return Plan(None, "track", "not this frame's turn", price_per_pixel, ())
         return Plan(whole_layout(scene.frame, self._canvas), "full", "this frame's turn", price_per_pixel, ())
+
+
+class _KnowingPlanner:
+    """The pipeline's own planner, with the failures of the tracks as they really are."""
+
+    def __init__(self) -> None:
+        self.objects = FrameTruth.empty().boxes
+        """(G, 4) where they are on the frame to come."""
+
+    def __call__(self, scene: Scene, config: PipelineConfig, price_per_pixel: float, *, must_look: bool) -> Plan:
+        tracks = scene.tracks
+        believed = tracks.failure
+        tracks.failure = lost_tracks(tracks.boxes, self.objects).astype(np.float32)
+        try:
+            return plan_look(scene, config, price_per_pixel, must_look=must_look)
+        finally:
+            tracks.failure = believed
+
+
+def lost_tracks(boxes: FrameBoxes, objects: FrameBoxes) -> NDArray[np.bool_]:
+    """Which of N tracks lost one of G objects: of an object that no box holds, the track that overlaps it most."""
+    is_lost = np.zeros(len(boxes), bool)
+    if len(boxes) and len(objects):
+        overlap = iou(boxes, objects)
+        is_missed = (overlap.max(axis=0) < MIN_IOU) & (overlap.max(axis=0) > 0)
+        is_lost[overlap.argmax(axis=0)[is_missed]] = True
+    return is_lost
 
 
 class _RememberedDetector:

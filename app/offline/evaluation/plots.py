@@ -9,12 +9,14 @@ from typing import Any
 from app.core.errors import SettingsError
 from app.offline.evaluation.catalogue import ABLATION_NAMES, FLEXPATCH
 from app.offline.evaluation.judge import Row
+from app.offline.evaluation.pipeline_methods import KNOWN_FAILURES
 from app.offline.evaluation.report import best_so_far
 from app.offline.output import unfinished_file
 
 STAGES = ("prepare", "flow", "plan", "canvas", "detect", "merge")
 _COLOURS = {
     FLEXPATCH: "#d62728",
+    KNOWN_FAILURES: "#ff9896",
     "fixed": "#1f77b4",
     "flow": "#17becf",
     "kalman": "#2ca02c",

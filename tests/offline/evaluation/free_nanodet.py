@@ -22,7 +22,7 @@ def freed(model: ModelProto) -> ModelProto:
     """
     graph = model.graph
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-    if not any(node.op_type == "Reshape" and np.size(constants.get(node.input[1])) == 5 for node in graph.node):
+    if not any(node.op_type == "Reshape" and len(constants.get(node.input[1], ())) == 5 for node in graph.node):
         raise ValueError("there is no channel shuffle: this is no NanoDet-m export")
     made_by = {output: node for node in graph.node for output in node.output}
     nodes: list[NodeProto] = []

@@ -19,17 +19,18 @@ from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.judge import Row
 from app.offline.evaluation.latency import TABLE_MS, TABLE_PIXELS, table_s
 from app.offline.evaluation.outputs import FrameCost
-from app.offline.evaluation.pipeline_methods import ABLATIONS
+from app.offline.evaluation.pipeline_methods import ABLATIONS, KNOWN_FAILURES, lost_tracks
 from app.offline.evaluation.plots import write_plots
 from app.offline.evaluation.published.priority import Priority, PriorityTree
 from app.offline.evaluation.report import as_json, best_so_far, compare
 from tests.detect.graphs import square_finder
+from tests.flexpatch.builders import frame_boxes
 from tests.flexpatch.world import ScriptedDetector
 from tests.offline.clips import clear_environment
 from tests.offline.evaluation.recordings import SIZE, opened
 
 SWEEP = Sweep(
-    methods=(*RIVALS, FLEXPATCH, "ablations"),
+    methods=(*RIVALS, FLEXPATCH, KNOWN_FAILURES, "ablations"),
     canvases=(Size(320, 192), SIZE),
     every=(1, 4),
     budgets=(0.03,),
@@ -51,7 +52,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 def test_every_method_has_rows_at_every_frame_rate(rows: list[Row]) -> None:
     for fps, n_frames in ((10, 12), (5, 6)):
         own = [row for row in rows if row.fps == fps]
-        assert {row.method for row in own} == {*RIVALS, FLEXPATCH, *ABLATION_NAMES}
+        assert {row.method for row in own} == {*RIVALS, FLEXPATCH, KNOWN_FAILURES, *ABLATION_NAMES}
         assert {row.n_frames for row in own} == {n_frames}
     assert {row.fps for row in rows} == {10, 5}
 
@@ -265,6 +266,14 @@ def test_a_gain_has_an_interval_of_its_own(rows: list[Row]) -> None:
     assert [(item["gain"], item["gain_low"], item["rival"]) for item in written] == [
         (0.05, 0.05, f"fixed {cheap.config}")
     ]
+
+
+def test_of_an_object_that_no_box_holds_the_nearest_track_is_the_lost_one() -> None:
+    tracks = frame_boxes((0, 0, 10, 10), (100, 0, 110, 10), (107, 0, 117, 10), (300, 0, 310, 10))
+    objects = frame_boxes((1, 0, 11, 10), (108, 8, 118, 18), (500, 0, 510, 10))
+    assert lost_tracks(tracks, objects).tolist() == [False, False, True, False]
+    assert lost_tracks(tracks, frame_boxes()).tolist() == [False] * 4
+    assert lost_tracks(frame_boxes(), objects).tolist() == []
 
 
 def test_the_front_of_a_method_is_what_nothing_cheaper_beats(rows: list[Row]) -> None:
