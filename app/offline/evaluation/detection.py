@@ -145,11 +145,13 @@ def resampled_average_precision(
         frame_s: (T,) when each frame was taken, in seconds.
         n_resamples: R, how often as many blocks as there are are drawn, with replacement.
     Returns:
-        (R,) NaN for a draw in which no object counts.
+        (R,) NaN for a draw in which no object counts, and for all if there is only one block to draw from.
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), 13.3; blocks after Carlstein (1986).
     """
     _, block_of_frame = np.unique(np.floor((frame_s - frame_s[0]) / BLOCK_S), return_inverse=True)
     n_blocks = int(block_of_frame.max()) + 1
+    if n_blocks == 1:
+        return np.full(n_resamples, np.nan)
     draws = np.random.default_rng(seed).integers(0, n_blocks, (n_resamples, n_blocks))
     resampled = (average_precision(matches, np.bincount(draw, minlength=n_blocks)[block_of_frame]) for draw in draws)
     return np.array([np.nan if value is None else value for value in resampled])

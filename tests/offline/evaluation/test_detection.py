@@ -232,6 +232,11 @@ def test_seconds_that_are_alike_leave_no_doubt() -> None:
     assert (found.low, found.high) == pytest.approx((value, value))
 
 
+def test_one_second_says_nothing_of_others() -> None:
+    one_second = scene(1, 10)
+    assert interval(match(one_second.truths, one_second.outputs), np.arange(10) / 10) is None
+
+
 def test_resamples_without_objects_are_left_out() -> None:
     truths = [truth(LEFT), *[FrameTruth.empty()] * 2]
     matches = match(truths, [perfect(frame) for frame in truths])
