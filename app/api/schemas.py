@@ -211,7 +211,7 @@ class TuningOut(_Out):
 
     max_canvas: tuple[int, int] | None
     megapixels_per_frame: float
-    object_height_px: float | None = Field(description="Null: learned while the stream runs.")
+    object_height_px: float | Literal["learned"]
     context: float
     max_tracks: int
     track_lifetime_s: float

@@ -134,6 +134,11 @@ def tuned(base: PipelineConfig, tuning: TuningModel, default: PipelineConfig) ->
     return replace(base, **values)
 
 
+def tuning_out(config: PipelineConfig) -> TuningOut:
+    """The tuning in force, as a PATCH would take it."""
+    return TuningOut(**asdict(config) | {"object_height_px": config.object_height_px or "learned"})
+
+
 def filtered(base: FilterSpec, filters: FiltersModel) -> FilterSpec:
     """The filters with what was given."""
     given = filters.model_fields_set
@@ -159,7 +164,7 @@ def describe(info: SessionInfo) -> SessionModel:
         source=PushSource(),
         detector=DetectorModel(name=info.detector_name, backend=info.detector_backend, classes=list(info.class_names)),
         created_at=_moment(info.created_unix_s),
-        flexpatch=TuningOut(**asdict(spec.flexpatch)),
+        flexpatch=tuning_out(spec.flexpatch),
         filters=FiltersModel(
             classes=list(filters.classes) if filters.classes is not None else None,
             min_score=filters.min_score,

@@ -178,9 +178,11 @@ class Alignment:
     """Two pictures laid over each other."""
 
     shift_px: NDArray[np.float32]
-    """(2,) by which the earlier one is moved, in source-frame pixels, to a hundredth of the frame or so."""
+    """(2,) by which the earlier one is moved, in source-frame pixels: a fifth of the frame at most, to a hundredth of
+    it or so."""
     difference: float
-    """Of what overlaps then: 0 the same but for exposure, 1 unrelated."""
+    """Of the middle of the earlier one from where it lies then, or of the whole pictures unmoved, whichever is less:
+    0 the same but for exposure, 1 unrelated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ class Vision(Protocol):
         """The shift of the whole picture that makes the two most alike, and how different they remain.
 
         Args:
-            expected_px: (2,) shift to prefer among those that explain the pictures about as well; none by default.
+            expected_px: (2,) shift that is as likely as none; others must explain the pictures better.
         """
         ...
 

@@ -16,6 +16,10 @@ ROUND_TRIP_SHARE = 0.02
 CONSISTENT_SHARE = 0.06
 """Points that leave the median motion by more than this share of the height belong to something else."""
 MIN_POINTS = 3
+MIN_INLIER_RATIO = 0.4
+"""Share of the background points that must follow one motion for it to be the camera's."""
+MIN_CAMERA_POINTS = 8
+"""Fewer background points tell nothing."""
 STILL_SHARE = 0.6 / 1280
 """A camera is at rest when no corner of the picture moves by this share of its width."""
 SCALE_FULL_TRUST_PX = 320.0
@@ -136,10 +140,6 @@ def _scale_from_spread(
     return (1 + np.clip(growth * trust, -MAX_SCALE_STEP, MAX_SCALE_STEP)).astype(np.float32)
 
 
-MIN_INLIER_RATIO = 0.4
-"""Share of the background points that must follow one motion for it to be the camera's."""
-
-
 @dataclass(frozen=True, slots=True)
 class CameraMotion:
     """How the camera moved between two frames: a similarity of the picture."""
@@ -152,8 +152,8 @@ class CameraMotion:
     """No corner of the picture moved by a visible amount."""
 
     @property
-    def is_unknown(self) -> bool:
-        """Too few points agree to tell."""
+    def has_few_inliers(self) -> bool:
+        """Too few points agree for it to be known from them."""
         return self.inlier_ratio < MIN_INLIER_RATIO
 
     def shift_at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -183,7 +183,7 @@ def camera_motion(before: NDArray[np.float32], after: NDArray[np.float32], width
     Returns:
         The motion; `STILL` with its own inlier ratio where too few points agree to tell.
     """
-    if len(before) < 8:
+    if len(before) < MIN_CAMERA_POINTS:
         return CameraMotion(STILL.affine, 0.0, is_still=True)
     centre = np.array([width / 2, height / 2])
     source, target = before - centre, after - centre

@@ -31,7 +31,7 @@ from app.flexpatch.scheduler import Plan, Planner, Scene, plan_look
 from app.flexpatch.tracker import Prediction, Tracker, is_wanted
 
 N_EXPLANATIONS = 300
-CUT_DIFFERENCE = 0.6
+CUT_DIFFERENCE = 0.5
 CUT_INLIERS = 0.25
 """A scene cut: the pictures are unlike each other and the background does not follow any one motion."""
 INTERVAL_SHARE = 0.1
@@ -107,6 +107,8 @@ class Pipeline:
         self._pts_s = -np.inf
         self._looked_pts_s = -np.inf
         self._must_look_pts_s = -np.inf
+        self._is_unseen = True
+        """Nothing was looked at since the scene began."""
         self._interval_s = 0.0
         """Usual stream time between frames; 0 before the second one."""
         self._cut = _NO_CUT
@@ -184,7 +186,7 @@ class Pipeline:
             )
         )
         watch.lap("plan")
-        hits = self._look(stream, prepared, frame.pts_s, plan, watch, is_new_scene=is_new_scene)
+        hits = self._look(stream, prepared, frame.pts_s, plan, watch)
         objects = self._objects(frame, hits)
         watch.lap("merge")
         return FrameResult(
@@ -259,6 +261,7 @@ class Pipeline:
         """A new scene: nothing that was known of the old one holds. Ids and the budget go on."""
         self._tracker.forget_all()
         self._cut = _NO_CUT
+        self._is_unseen = True
         stream.discovery = Discovery(stream.size, self._vision.cell_px, self._acuity)
         self._apply_ignored(stream.discovery)
 
@@ -301,8 +304,6 @@ class Pipeline:
         pts_s: float,
         plan: Plan,
         watch: _Stopwatch,
-        *,
-        is_new_scene: bool,
     ) -> frozenset[int]:
         """Show the detector what was planned and merge what it saw; ids of the tracks it confirmed."""
         layout = plan.layout
@@ -317,8 +318,9 @@ class Pipeline:
         found = self._wanted(without_duplicates(map_back(layout, seen, stream.size)))
         outcome = self._tracker.merge(prepared, pts_s, layout, found, self._config)
         stream.discovery.record_look(layout)
-        record = stream.discovery.record_stock if is_new_scene else stream.discovery.record_births
+        record = stream.discovery.record_stock if self._is_unseen else stream.discovery.record_births
         record(outcome.born, outcome.born_scores)
+        self._is_unseen = False
         self._cut = (outcome.cut, outcome.cut_scores)
         watch.lap("merge")
         return frozenset(outcome.hits.tolist())

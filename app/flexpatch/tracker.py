@@ -13,7 +13,15 @@ from app.flexpatch.association import Matches, associate
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.failure import FailureModel, correlation, failure_features
-from app.flexpatch.flow import STILL, BoxMotion, CameraMotion, box_motion, camera_motion, camera_shift
+from app.flexpatch.flow import (
+    MIN_CAMERA_POINTS,
+    STILL,
+    BoxMotion,
+    CameraMotion,
+    box_motion,
+    camera_motion,
+    camera_shift,
+)
 from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -98,12 +106,13 @@ class Tracker:
         self._n_classes = n_classes
         self._background = np.zeros((0, 2), np.float32)
         self._camera_velocity = np.zeros(2, np.float32)
-        """(2,) px/s at the middle of the frame, as last seen."""
+        """(2,) px/s at the middle of the frame, as background points last told; 0 where they told nothing."""
 
     def forget_all(self) -> None:
         """Drop every track, as at a scene cut. Ids go on from where they were."""
         self.tracks = no_tracks(self._n_classes)
         self._background = np.zeros((0, 2), np.float32)
+        self._camera_velocity = np.zeros(2, np.float32)
 
     def restrict(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
         """Drop the tracks of other classes (None: none) and those that stand in ignored regions."""
@@ -132,9 +141,9 @@ class Tracker:
         self._seed(earlier, pts_s)
         exists = ~np.isnan(tracks.points[..., 0])
         own = tracks.points[exists]
-        shift = self._rough_shift(earlier, later, dt_s)
+        shift = self._rough_shift(earlier, later, dt_s) if with_camera else np.zeros(2, np.float32)
         guess = own + np.broadcast_to((tracks.velocity * dt_s)[:, None, :], tracks.points.shape)[exists] + shift
-        n_own = len(own)
+        n_own, n_background = len(own), len(self._background)
         flow = self._vision.flow(
             earlier,
             later,
@@ -145,10 +154,11 @@ class Tracker:
         camera = self._camera(
             earlier.size, flow.points[n_own:], flow.is_found[n_own:] & (flow.round_trip_px[n_own:] < 2)
         )
-        if camera.is_unknown and shift.any():
-            camera = camera_shift(shift, camera.inlier_ratio)
         middle = np.array([earlier.size], np.float32) * np.float32(0.5)
-        self._camera_velocity = camera.shift_at(middle)[0] / dt_s
+        self._camera_velocity = camera.shift_at(middle)[0] / max(dt_s, SHORTEST_STEP_S)
+        if camera.has_few_inliers and n_background >= MIN_CAMERA_POINTS:
+            # Points were set and none could be followed. Without points, what moves may be one large object.
+            camera = camera_shift(shift, camera.inlier_ratio)
         after = np.full_like(tracks.points, np.nan)
         after[exists] = flow.points[:n_own]
         motion = box_motion(

@@ -42,7 +42,8 @@ MOTION_THRESHOLD = 12
 CANNY_LOW, CANNY_HIGH = 60, 160
 THUMBNAIL = Size(96, 54)
 SURPRISE_PRICE = 3.0
-"""Correlation that a shift must gain for each width of the frame that it is from the expected one: facades repeat."""
+"""Correlation that a shift must gain for each width of the frame that it is from the expected one and from none at all:
+facades repeat."""
 NO_SHIFT = np.zeros(2, np.float32)
 SWING = Size(19, 11)
 """A fifth of the thumbnail: the furthest that a picture is looked for between two frames."""
@@ -234,17 +235,23 @@ class CpuVision:
         self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
     ) -> Alignment:
         before, after = _own(earlier).thumbnail, _own(later).thumbnail
-        if max(before.std(), after.std()) <= FLAT:
-            return Alignment(np.array(expected_px, np.float32), 0.0)
+        is_flat = [float(picture.std()) <= FLAT for picture in (before, after)]
+        if any(is_flat):
+            return Alignment(NO_SHIFT, 0.0 if all(is_flat) else 1.0)
+        at_rest = float(np.corrcoef(before.ravel(), after.ravel())[0, 1])
         middle = before[SWING.height : -SWING.height, SWING.width : -SWING.width]
+        if float(middle.std()) <= FLAT:
+            return Alignment(NO_SHIFT, float(np.clip(1 - at_rest, 0, 1)))
         likeness = cv2.matchTemplate(after, middle, cv2.TM_CCOEFF_NORMED)
         scale = np.array(later.size, np.float32) / np.array(THUMBNAIL, np.float32)
-        across = np.arange(-SWING.width, SWING.width + 1) - expected_px[0] / scale[0]
-        down = np.arange(-SWING.height, SWING.height + 1) - expected_px[1] / scale[1]
-        surprise = np.hypot(across, down[:, None]) / THUMBNAIL.width
+        across = np.arange(-SWING.width, SWING.width + 1) * scale[0]
+        down = np.arange(-SWING.height, SWING.height + 1)[:, None] * scale[1]
+        from_rest = np.hypot(across, down)
+        from_expected = np.hypot(across - expected_px[0], down - expected_px[1])
+        surprise = np.minimum(from_rest, from_expected) / later.size.width
         row, column = np.unravel_index((likeness - SURPRISE_PRICE * surprise).argmax(), likeness.shape)
         shift_px = (np.array([column - SWING.width, row - SWING.height]) * scale).astype(np.float32)
-        return Alignment(shift_px, float(np.clip(1 - likeness[row, column], 0, 1)))
+        return Alignment(shift_px, float(np.clip(1 - max(likeness[row, column], at_rest), 0, 1)))
 
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]

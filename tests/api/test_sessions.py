@@ -20,7 +20,7 @@ def test_a_session_without_a_body_has_the_defaults(api: Api) -> None:
     assert session["queue"] == {"depth": 4, "length": 0}
     assert session["idle_ttl_s"] == 300
     assert session["flexpatch"]["megapixels_per_frame"] == 0.08
-    assert session["flexpatch"]["object_height_px"] is None
+    assert session["flexpatch"]["object_height_px"] == "learned"
     assert session["filters"] == {"classes": None, "min_score": 0, "zones": [], "masks": []}
     assert session["created_at"] == "2026-01-01T00:00:00Z"
     assert (session["last_seq"], session["last_frame_at"], session["frame_size"], session["fps"]) == (0, None, None, 0)
@@ -185,7 +185,7 @@ def test_the_height_of_objects_goes_back_to_learned_where_the_operator_fixed_one
             patch = {"flexpatch": {"object_height_px": height}}
             changed = api.request("PATCH", "/sessions/a", json=patch).json()
             heights.append(changed["flexpatch"]["object_height_px"])
-    assert heights == [96, None, 48, 96]
+    assert heights == [96, "learned", 48, 96]
 
 
 def test_a_change_that_makes_no_sense_changes_nothing(api: Api) -> None:

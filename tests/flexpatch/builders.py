@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,8 +94,13 @@ class PaperVision:
     is_lost: bool = False
     """Flow finds none of the points on objects."""
     is_background_lost: bool = False
+    """Flow finds none of the points on the background."""
+    has_background: bool = True
+    """There is something to follow on the background."""
     swing: tuple[float, float] = (0.0, 0.0)
-    """By how much the whole picture seems to move."""
+    """Pixels by which the whole picture seems to move."""
+    expected: list[tuple[float, float]] = field(default_factory=list)
+    """Shifts that were expected so far."""
     n_background: int = 0
     """Points that were set all over the frame; they come last among those to follow."""
     cell_px: int = 16
@@ -123,7 +128,12 @@ class PaperVision:
 
     def corners(self, frame: PreparedFrame, boxes: FrameBoxes, grid: tuple[int, int]) -> NDArray[np.float32]:
         if boxes.tolist() == [[0, 0, *self.frame.size]]:
-            self.n_background = grid[0] * grid[1]
+            self.n_background = grid[0] * grid[1] if self.has_background else 0
+            return (
+                self._grid(boxes, grid)
+                if self.has_background
+                else np.full((1, grid[0] * grid[1], 2), np.nan, np.float32)
+            )
         return self._grid(boxes, grid)
 
     def templates(self, frame: PreparedFrame, boxes: FrameBoxes) -> NDArray[np.float32]:
@@ -140,6 +150,7 @@ class PaperVision:
     def alignment(
         self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
     ) -> Alignment:
+        self.expected.append((float(expected_px[0]), float(expected_px[1])))
         return Alignment(np.array(self.swing, np.float32), 0.0)
 
     def canvas(

@@ -262,6 +262,17 @@ def test_a_stream_that_changes_scene_on_every_frame_keeps_to_its_budget() -> Non
     assert 0.01 < spent < 0.03
 
 
+def test_objects_that_a_late_first_look_finds_are_no_births() -> None:
+    """The second cut comes too soon after the start for a look at any price."""
+    soon, late = make_pipeline(config=PipelineConfig(megapixels_per_frame=0.004)), make_pipeline()
+    for pipeline, n_before in ((soon, 10), (late, 40)):
+        results = run(pipeline, cut_to_night(n_before, 60))
+        n_looks = sum(result.work.detector_pixels > 0 for result in results[n_before:])
+        assert n_looks > 0
+    births = [float(pipeline._stream.discovery._births.sum()) for pipeline in (soon, late) if pipeline._stream]
+    assert births[0] == pytest.approx(births[1], abs=0.4)
+
+
 def test_a_change_of_light_is_no_scene_cut() -> None:
     frames = list(STREET.frames(12))
     lighter = [

@@ -78,8 +78,36 @@ def test_where_nothing_can_be_followed_tracks_swing_with_the_picture_at_low_fram
     stage.vision.swing = (80.0, 0.0)
     left = float(stage.tracks.boxes[0, 0])
     camera = stage.tracker.propagate(stage.frame, stage.frame, dt_s, dt_s)
-    assert camera.is_unknown
+    assert camera.has_few_inliers
     assert stage.tracks.boxes[0, 0] - left == pytest.approx(moved_px, abs=0.1)
+
+
+def test_before_a_blank_wall_one_large_object_is_not_taken_for_the_camera() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.has_background = False
+    stage.vision.shift = stage.vision.swing = (60.0, 0.0)
+    for step in range(1, 6):
+        camera = stage.tracker.propagate(stage.frame, stage.frame, 0.2 * step, 0.2)
+        assert camera.is_still
+    assert stage.tracks.velocity[0, 0] == pytest.approx(300, rel=0.2)
+
+
+def test_a_swing_is_expected_to_go_on_only_as_long_as_points_show_it() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.background_shift = stage.vision.swing = (80.0, 0.0)
+    for step in range(1, 6):
+        stage.vision.is_background_lost = step >= 4
+        if step == 3:
+            stage.tracker.forget_all()
+        stage.tracker.propagate(stage.frame, stage.frame, 0.2 * step, 0.2)
+    assert [x for x, _ in stage.vision.expected] == pytest.approx([0, 80, 0, 80, 0], abs=0.5)
+
+
+def test_without_camera_motion_the_swing_is_not_added_to_velocities_that_hold_it_already() -> None:
+    stage = stage_with(PERSON)
+    stage.vision.swing = (80.0, 0.0)
+    stage.tracker.propagate(stage.frame, stage.frame, 0.2, 0.2, with_camera=False)
+    assert stage.vision.expected == []
 
 
 def test_a_camera_that_swings_further_than_flow_reaches_is_followed() -> None:

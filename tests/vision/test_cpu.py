@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.core.types import FrameBoxes, PatchCopy, Picture, PointFlow, Size
+from app.core.types import Alignment, FrameBoxes, PatchCopy, Picture, PointFlow, Size
 from app.flexpatch.failure import correlation
 from app.vision.cpu import CpuVision, to_bgr
 from tests.vision.pictures import bgr, moved, scene, shift_of, yuv
@@ -325,8 +325,25 @@ def test_a_swing_of_the_camera_is_told_from_another_scene(right_px: int, down_px
     assert found.difference < 0.2
 
 
-def test_scenes_that_have_nothing_in_common_are_not_shifted_far_to_seem_alike() -> None:
-    assert difference(scene(HD, grain_px=30), scene(HD, seed=2, grain_px=30)) > 0.5
+def aligned(a: NDArray[np.uint8], b: NDArray[np.uint8], expected_px: tuple[float, float] = (0, 0)) -> Alignment:
+    vision = CpuVision()
+    return vision.alignment(vision.prepare(bgr(a)), vision.prepare(bgr(b)), np.array(expected_px, np.float32))
+
+
+def test_a_camera_that_stopped_is_not_believed_to_swing_on() -> None:
+    pixels = scene(HD, grain_px=80)
+    assert aligned(pixels, pixels, (-200, 0)).shift_px.tolist() == [0, 0]
+
+
+def test_of_shifts_that_explain_a_facade_alike_the_expected_one_is_taken() -> None:
+    """A pattern that repeats every 160 px moves by 60, or by 220, or back by 100: nobody can tell but by the past."""
+    x = np.arange(HD.width + 400)
+    row = (127 + 100 * np.sin(2 * np.pi * x / 160)).astype(np.uint8)
+    before, after = (
+        np.repeat(np.tile(part, (HD.height, 1))[..., None], 3, axis=2) for part in (row[260:-140], row[200:-200])
+    )
+    assert aligned(before, after).shift_px[0] == pytest.approx(60, abs=20)
+    assert aligned(before, after, (220, 0)).shift_px[0] == pytest.approx(220, abs=20)
 
 
 def test_a_negative_differs() -> None:
@@ -334,9 +351,12 @@ def test_a_negative_differs() -> None:
     assert difference(pixels, 255 - pixels) > 0.5
 
 
-def test_flat_pictures_have_nothing_to_compare() -> None:
-    flat = np.full((240, 320, 3), 90, np.uint8)
-    assert 0 <= difference(flat, flat) <= 1
+def test_flat_pictures_are_alike_and_unlike_all_others() -> None:
+    flat = np.full((SMALL.height, SMALL.width, 3), 90, np.uint8)
+    for one, other, difference_ in ((flat, flat, 0), (flat, scene(SMALL), 1), (scene(SMALL), flat, 1)):
+        found = aligned(one, other, (50, 0))
+        assert found.difference == difference_
+        assert found.shift_px.tolist() == [0, 0]
 
 
 # -------------------------------------------------------------------------------------------------- canvas

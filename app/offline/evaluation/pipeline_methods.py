@@ -38,7 +38,7 @@ ABLATIONS: Mapping[str, Parts] = MappingProxyType(
 NO_FAILURE_MODEL = "no-failure-model"
 """The ablation whose tracks fail by their age alone."""
 KNOWN_FAILURES = "known-failures"
-"""FlexPatch whose schedule is told which tracks have failed: what the best of failure models could gain."""
+"""FlexPatch whose schedule is told which tracks have slipped off their object."""
 
 
 class PipelineRunner:
@@ -88,7 +88,10 @@ class FixedScheduleRunner:
 
 
 class KnownFailuresRunner:
-    """FlexPatch, its schedule told by the ground truth which tracks have lost their object; nothing else is told."""
+    """FlexPatch, its schedule told by the ground truth which tracks a look would mend; nothing else is told.
+
+    What a better failure model could gain. No upper bound: the schedule weighs what it knows as always.
+    """
 
     def __init__(self, context: Context, megapixels_per_frame: float) -> None:
         self._truth = context.sequence.truth
@@ -131,7 +134,7 @@ class _EveryKthWholeFrame:
 
 
 class _KnowingPlanner:
-    """The pipeline's own planner, with the failures of the tracks as they really are."""
+    """The pipeline's own planner, told which tracks a look would mend."""
 
     def __init__(self) -> None:
         self.objects = FrameTruth.empty().boxes
@@ -148,11 +151,17 @@ class _KnowingPlanner:
 
 
 def lost_tracks(boxes: FrameBoxes, objects: FrameBoxes) -> NDArray[np.bool_]:
-    """Which of N tracks lost one of G objects: of an object that no box holds, the track that overlaps it most."""
+    """Which of N tracks lost one of G objects.
+
+    For each object that no box holds, it is the track that overlaps it most, among those that hold no other object.
+    Tracks that overlap no object at all are told from sound ones by nobody: looking at them mends nothing.
+    """
     is_lost = np.zeros(len(boxes), bool)
     if len(boxes) and len(objects):
         overlap = iou(boxes, objects)
-        is_missed = (overlap.max(axis=0) < MIN_IOU) & (overlap.max(axis=0) > 0)
+        is_missed = overlap.max(axis=0) < MIN_IOU
+        overlap = np.where(overlap.max(axis=1, keepdims=True) < MIN_IOU, overlap, 0)
+        is_missed &= overlap.max(axis=0) > 0
         is_lost[overlap.argmax(axis=0)[is_missed]] = True
     return is_lost
 

@@ -274,6 +274,8 @@ def test_of_an_object_that_no_box_holds_the_nearest_track_is_the_lost_one() -> N
     assert lost_tracks(tracks, objects).tolist() == [False, False, True, False]
     assert lost_tracks(tracks, frame_boxes()).tolist() == [False] * 4
     assert lost_tracks(frame_boxes(), objects).tolist() == []
+    held_and_missed = frame_boxes((0, 0, 10, 10), (7, 0, 17, 10))
+    assert lost_tracks(frame_boxes((0, 0, 10, 10)), held_and_missed).tolist() == [False]
 
 
 def test_the_front_of_a_method_is_what_nothing_cheaper_beats(rows: list[Row]) -> None:
