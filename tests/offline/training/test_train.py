@@ -129,7 +129,7 @@ def test_progress_is_told_from_beginning_to_end(again: Again) -> None:
 
 
 def test_pseudo_truth_is_called_agreement(sequences: list[Path], tmp_path: Path) -> None:
-    pseudo = replace(options(sequences, tmp_path / "pseudo"), ground_truth="pseudo", budgets=(0.004,))
+    pseudo = replace(options(sequences, tmp_path / "pseudo"), ground_truth="pseudo", budgets=(0.012,))
     train(pseudo, ScriptedDetector(), quiet, COMPETING)
     assert "agreement with that detector, not accuracy" in (tmp_path / "pseudo" / "report.md").read_text()
 
