@@ -211,7 +211,7 @@ class TuningOut(_Out):
 
     max_canvas: tuple[int, int] | None
     megapixels_per_frame: float
-    object_height_px: float | Literal["learned"]
+    object_height_px: float | Literal["learned"] = Field(description="In pixels, or learned while the stream runs.")
     context: float
     max_tracks: int
     track_lifetime_s: float

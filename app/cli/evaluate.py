@@ -16,10 +16,9 @@ from app.config import load_settings
 from app.core.errors import SettingsError
 from app.detect.loader import find_model
 from app.main import failure_model
-from app.offline.evaluation.catalogue import ABLATION_NAMES, ALL_ABLATIONS, FLEXPATCH, RIVALS, Sweep
+from app.offline.evaluation.catalogue import METHOD_NAMES, Sweep
 from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.looks import model_digest
-from app.offline.evaluation.pipeline_methods import KNOWN_FAILURES
 from app.offline.evaluation.plots import prepare_plots, write_plots
 from app.offline.evaluation.published.priority import load_priority_tree
 from app.offline.evaluation.report import as_json as rows_as_json
@@ -31,7 +30,6 @@ PRIORITY_TREE = "published_priority.json"
 """In the models folder; only the evaluation needs it."""
 
 _DEFAULTS = Sweep()
-_METHODS = (*RIVALS, FLEXPATCH, KNOWN_FAILURES, ALL_ABLATIONS, *ABLATION_NAMES)
 
 
 def _listed(numbers: Sequence[float]) -> str:
@@ -53,7 +51,7 @@ def evaluate_command(
     detector_family: FamilyOption = None,
     methods: Annotated[
         str,
-        typer.Option(metavar="A,B", help=f"Of {', '.join(_METHODS)}."),
+        typer.Option(metavar="A,B", help=f"Of {', '.join(METHOD_NAMES)}."),
     ] = ",".join(_DEFAULTS.methods),
     canvas: Annotated[
         str, typer.Option(metavar="WxH,WxH", help="Canvases of whole-frame rivals. Default: by the frame's size.")

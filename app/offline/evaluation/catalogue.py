@@ -29,6 +29,8 @@ RIVALS = ("full", "native", "tiled", "flow", "fixed", "kalman", "motion", "publi
 FLEXPATCH = "flexpatch"
 ABLATION_NAMES = (*ABLATIONS, NO_FAILURE_MODEL)
 ALL_ABLATIONS = "ablations"
+METHOD_NAMES = (*RIVALS, FLEXPATCH, KNOWN_FAILURES, ALL_ABLATIONS, *ABLATION_NAMES)
+"""All that can be asked for."""
 CROP = Size(320, 320)
 MOTION_CONFIGS = ((1, 16), (1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (3, 1))
 """Regions on a frame, and the interval of frames, of the motion rival."""
@@ -59,10 +61,9 @@ class Sweep:
     """Megapixels a frame, of FlexPatch with parts left out."""
 
     def __post_init__(self) -> None:
-        known = {*RIVALS, FLEXPATCH, KNOWN_FAILURES, ALL_ABLATIONS, *ABLATION_NAMES}
-        unknown = [name for name in self.methods if name not in known]
+        unknown = [name for name in self.methods if name not in METHOD_NAMES]
         if unknown:
-            raise SettingsError(f"There is no method {unknown[0]!r}: use {', '.join(sorted(known))}.")
+            raise SettingsError(f"There is no method {unknown[0]!r}: use {', '.join(sorted(METHOD_NAMES))}.")
         if any(k < 1 for k in self.every):
             raise SettingsError(f"An interval must be at least 1 frame, not {min(self.every)}.")
         if any(not 0.001 <= budget <= 16 for budget in (*self.budgets, self.ablation_budget)):
