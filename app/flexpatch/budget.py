@@ -59,6 +59,11 @@ class Budget:
         self._is_first = False
 
     @property
+    def knows_rate(self) -> bool:
+        """Whether the price rests on what looks are worth in this stream."""
+        return self._known_s > 0
+
+    @property
     def price_per_pixel(self) -> float:
         """Worth, in objects, that a pixel must promise now: e times more for each unit of debt."""
         return max(FLOOR_PRICE, BASE_PRICE * math.exp(min(self._log_rate + self._debt / self._unit, 30.0))) / 1e6

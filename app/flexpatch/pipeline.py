@@ -174,8 +174,6 @@ class Pipeline:
         if must_look:
             self._must_look_pts_s = frame.pts_s
         plan = self._plan(stream, must_look=must_look)
-        if plan.going_rate and self._interval_s:
-            stream.budget.learn(plan.going_rate, self._interval_s)
         self._explanations.append(
             Explanation(
                 seq=frame.seq,
@@ -293,7 +291,15 @@ class Pipeline:
             frame_interval_s=self._interval_s,
             since_look_s=self._pts_s - self._looked_pts_s,
         )
-        return self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
+        plan = self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
+        if not (plan.going_rate and self._interval_s):
+            return plan
+        was_guess = not stream.budget.knows_rate
+        stream.budget.learn(plan.going_rate, self._interval_s)
+        # The price of the first choice is a mere guess, at which one look may cost the budget of seconds.
+        if was_guess:
+            return self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
+        return plan
 
     # -------------------------------------------------------------------------------------------- look, merge
 

@@ -42,7 +42,7 @@ MIN_PATCH_PX = 96.0
 MIN_WORTH = 0.25
 """Candidates whose value is below this share of their pixels' price are not even considered."""
 MAX_OBJECT_CANDIDATES = 48
-FIRST_LOOK_FRAMES = 6.0
+FIRST_LOOK_FRAMES = 25.0
 """The first look at a scene takes the largest canvas that so many frames pay for."""
 WINDOWS = ((Size(320, 192), 1.0), (Size(640, 384), 0.5))
 """Size in the frame and scale of the regions in which new objects are looked for."""

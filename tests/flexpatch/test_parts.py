@@ -62,7 +62,8 @@ def test_without_patch_scaling_patches_are_cut_at_the_frames_own_scale() -> None
     tall = World(SIZE, (Actor((300, 50, 560, 690), (200.0, 0.0)), Actor((900, 60, 1140, 680), seed=2)), frame_rate=5.0)
     scales = {}
     for parts in (Parts(), Parts(patch_scaling=False)):
-        pipeline = make_pipeline(ScriptedDetector(), PipelineConfig(max_canvas=SIZE_32, parts=parts))
+        config = PipelineConfig(megapixels_per_frame=0.3, max_canvas=SIZE_32, parts=parts)
+        pipeline = make_pipeline(ScriptedDetector(), config)
         run(pipeline, tall.frames(20))
         explanations = [pipeline.explain(seq) for seq in range(1, 21)]
         scales[parts] = [c.scale for e in explanations if e for c in e.candidates if c.kind == "object"]
