@@ -8,14 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 from app.core.errors import SourceError
-from app.core.types import Frame, FrameBoxes, Size
+from app.core.types import Frame, Size
 from app.ingest.source import is_street, open_source
 from app.ingest.street import Street
 from app.ingest.street_config import LABELS, parse_street
-from app.ingest.street_export import SEEN_SHARE
 from app.offline.annotations import FrameTruth, read_ground_truth
+from app.offline.recordings import frames_at, ground_truth_at, street_annotations
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 _DIGEST_BYTES = 1 << 20
 
 
@@ -103,24 +102,13 @@ def open_sequence(text: str, label: str, *, max_frames: int | None = None) -> An
 
 
 def _street_truth(spec: str, label: str, max_frames: int | None) -> dict[int, FrameTruth]:
-    """What a synthetic street shows; what is hardly in view counts neither way."""
     config = parse_street(spec)
     n_frames = config.n_frames or max_frames
     if n_frames is None:
         raise SourceError(f"{spec} never ends: add frames=100, or say how many frames to use.")
     if label not in LABELS:
         raise SourceError(f"The synthetic street shows {' and '.join(LABELS)}, no {label!r}.")
-    street = Street(config)
-    truths = {}
-    for index in range(min(n_frames, max_frames or n_frames)):
-        shown = street.truth(index)
-        wanted = shown.class_ids == LABELS.index(label)
-        counted = wanted & (shown.visible >= SEEN_SHARE)
-        ignored = wanted & ~counted
-        truths[index + 1] = FrameTruth(
-            FrameBoxes(shown.boxes[counted]), shown.ids[counted], FrameBoxes(shown.boxes[ignored])
-        )
-    return truths
+    return street_annotations(Street(config), min(n_frames, max_frames or n_frames), [LABELS.index(label)])
 
 
 def thinned(sequence: AnnotatedSequence, fps: float) -> AnnotatedSequence | None:
@@ -141,12 +129,7 @@ def thinned(sequence: AnnotatedSequence, fps: float) -> AnnotatedSequence | None
 
 def _files(path: Path) -> tuple[Path, Path]:
     """Where frames and ground truth of a recording are."""
-    if path.is_dir():
-        truth = path / "gt" / "gt.txt"
-        videos = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
-        source = path if (path / "img1").is_dir() or not videos else videos[0]
-    else:
-        source, truth = path, path.with_suffix(".txt")
+    source, truth = frames_at(path), ground_truth_at(path)
     if not source.exists():
         raise SourceError(f"There is no recording at {path}: name a MOTChallenge folder, or a video.")
     if not truth.is_file():

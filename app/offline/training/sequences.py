@@ -13,6 +13,7 @@ from app.ingest.street import Street
 from app.ingest.street_config import LABELS, parse_street
 from app.offline.annotations import read_ground_truth
 from app.offline.prefetch import Prefetch
+from app.offline.recordings import frames_at, ground_truth_at
 from app.offline.run import FRAMES_AHEAD
 from app.offline.training.pseudo import pseudo_truth
 from app.offline.training.truth import GroundTruth, street_truth
@@ -42,7 +43,6 @@ DEFAULT_SEQUENCES = (
 nothing else in this project renders these streets."""
 MOT_LABEL = "person"
 """What MOTChallenge annotates."""
-_VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,8 @@ def open_sequence(
     """Find the frames that the user named, and read or make their ground truth.
 
     Args:
-        text: a MOTChallenge folder, a video, a folder of images, or `synthetic:…`.
+        text: a MOTChallenge folder, a video (annotated, if `X.txt` is beside `X.mp4`), a folder of images, or
+            `synthetic:…`.
         labels: classes of interest; annotations of MOTChallenge are of people alone.
     Raises:
         SourceError: there is nothing to read, or no ground truth of the kind that was asked for.
@@ -90,14 +91,14 @@ def open_sequence(
     check_sequence(text, choice)
     if is_street(text):
         return _street_sequence(text, detector, choice, labels, n_frames)
-    folder = Path(text).expanduser()
-    annotations = _annotations(folder)
-    source = str(_recording(folder))
+    path = Path(text).expanduser()
+    name = path.name if path.is_dir() else path.stem
+    annotations, source = ground_truth_at(path), str(frames_at(path))
     if choice == "pseudo" or not annotations.is_file():
-        return _pseudo_sequence(folder.stem, source, detector, labels, n_frames)
+        return _pseudo_sequence(name, source, detector, labels, n_frames)
     frames = read_ground_truth(annotations)
     truth = GroundTruth("annotated", frames, frames)
-    return TrainingSequence(folder.name, source, n_frames, class_ids(detector, [MOT_LABEL]), truth)
+    return TrainingSequence(name, source, n_frames, class_ids(detector, [MOT_LABEL]), truth)
 
 
 def check_sequence(text: str, choice: GroundTruthChoice) -> None:
@@ -109,16 +110,11 @@ def check_sequence(text: str, choice: GroundTruthChoice) -> None:
     if is_street(text):
         parse_street(text)
         return
-    folder = Path(text).expanduser()
-    open_source(str(_recording(folder))).close()
-    if choice == "mot" and not _annotations(folder).is_file():
-        raise SourceError(
-            f"There is no ground truth {_annotations(folder)}: give MOTChallenge folders, or leave it to auto."
-        )
-
-
-def _annotations(folder: Path) -> Path:
-    return folder / "gt" / "gt.txt"
+    path = Path(text).expanduser()
+    open_source(str(frames_at(path))).close()
+    annotations = ground_truth_at(path)
+    if choice == "mot" and not annotations.is_file():
+        raise SourceError(f"There is no ground truth {annotations}: give MOTChallenge folders, or leave it to auto.")
 
 
 def class_ids(detector: Detector, labels: Sequence[str]) -> frozenset[int]:
@@ -158,11 +154,3 @@ def _pseudo_sequence(
     with open_source(source) as frames:
         truth = pseudo_truth(islice(frames, n_frames), detector, known)
     return TrainingSequence(name, source, n_frames, known, truth)
-
-
-def _recording(folder: Path) -> Path:
-    """The video of a folder that holds one instead of images."""
-    if not folder.is_dir() or (folder / "img1").is_dir():
-        return folder
-    videos = sorted(item for item in folder.iterdir() if item.suffix.lower() in _VIDEO_SUFFIXES)
-    return videos[0] if videos else folder

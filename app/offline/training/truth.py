@@ -12,12 +12,11 @@ from app.core.types import FrameBoxes
 from app.ingest.street import Street
 from app.ingest.street_config import LABELS
 from app.offline.annotations import FrameTruth
+from app.offline.recordings import street_annotations
 
 TruthKind = Literal["exact", "annotated", "pseudo"]
 """From a rendered scene; from people, as in MOTChallenge; from a detector's own output."""
 
-SEEN_SHARE = 0.25
-"""Objects of a street less in view than this are neither hit nor miss, as in MOTChallenge."""
 _HIDDEN_SHARE = 0.5
 _NOTHING = FrameTruth(
     FrameBoxes(np.zeros((0, 4), np.float32)), np.zeros(0, np.int64), FrameBoxes(np.zeros((0, 4), np.float32))
@@ -68,14 +67,9 @@ class GroundTruth:
 def street_truth(street: Street, n_frames: int, labels: frozenset[str]) -> GroundTruth:
     """The exact truth of the first frames of a street, for objects of some classes."""
     class_ids = [index for index, label in enumerate(LABELS) if label in labels]
-    frames, counted = {}, {}
+    frames = {}
     for index in range(n_frames):
         shown = street.truth(index)
         own = np.isin(shown.class_ids, class_ids)
-        seen = own & (shown.visible >= SEEN_SHARE)
-        nothing = FrameBoxes(shown.boxes[:0])
-        frames[index + 1] = FrameTruth(FrameBoxes(shown.boxes[own]), shown.ids[own], nothing)
-        counted[index + 1] = FrameTruth(
-            FrameBoxes(shown.boxes[seen]), shown.ids[seen], FrameBoxes(shown.boxes[own & ~seen])
-        )
-    return GroundTruth("exact", frames, counted)
+        frames[index + 1] = FrameTruth(FrameBoxes(shown.boxes[own]), shown.ids[own], FrameBoxes(shown.boxes[:0]))
+    return GroundTruth("exact", frames, street_annotations(street, n_frames, class_ids))

@@ -11,6 +11,9 @@ from app.core.errors import SettingsError, SourceError
 from app.core.types import FrameBoxes, TrackedObject
 from app.flexpatch.failure import FEATURES
 from app.flexpatch.failure_forms import CLASSES
+from app.ingest.street import Street
+from app.ingest.street_config import parse_street
+from app.ingest.street_export import write_motchallenge, write_video
 from app.offline.annotations import FrameTruth
 from app.offline.training.samples import COLUMNS, Judge, collect, joined, write_csv
 from app.offline.training.sequences import DEFAULT_SEQUENCES, ground_truth_choice, open_sequence
@@ -100,6 +103,16 @@ def test_a_street_has_exact_truth_and_other_sequences_what_lies_beside_them(tmp_
     assert open_sequence(str(folder), detector, "mot", ["person"], 10).truth.kind == "annotated"
     assert open_sequence(str(folder), detector, "pseudo", ["person"], 10).truth.kind == "pseudo"
     assert open_sequence(str(folder / "img1"), detector, "auto", ["person"], 10).truth.kind == "pseudo"
+
+
+def test_a_video_may_have_its_annotations_beside_it(tmp_path: Path) -> None:
+    street = Street(parse_street("synthetic:320x192@10?objects=3&seed=1"))
+    write_motchallenge(street, tmp_path / "folder", 6)
+    write_video(street, tmp_path / "clip.mp4", 6)
+    (tmp_path / "folder" / "gt" / "gt.txt").rename(tmp_path / "clip.txt")
+    sequence = open_sequence(str(tmp_path / "clip.mp4"), ScriptedDetector(), "mot", ["person"], 6)
+    assert (sequence.name, sequence.truth.kind) == ("clip", "annotated")
+    assert sum(1 for _ in sequence.frames()) == 6
 
 
 def test_truth_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
