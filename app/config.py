@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     )
     failure_model: Path | None = Field(
         None,
-        description="Trained tracking-failure model file; null: failure_model.json of models_dir, or the built-in one.",
+        description="Trained tracking-failure model file; null: failure_model.json of models_dir, or the shipped one.",
     )
     allow_pickled_models: bool = Field(
         False,

@@ -25,7 +25,7 @@ from app.core.manifest import MANIFEST
 from app.core.types import Detector, Picture, Size
 from app.detect.loader import DetectorStore, load_detector
 from app.flexpatch.config import PipelineConfig
-from app.flexpatch.failure import FailureModel, hand_set_model
+from app.flexpatch.failure import FailureModel
 from app.flexpatch.failure_file import load_failure_model
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.image import decode
@@ -43,7 +43,9 @@ logger = logging.getLogger(__name__)
 
 MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
 
-SHIPPED_FAILURE_MODEL = "failure_model.json"
+SHIPPED_MODELS = Path(__file__).resolve().parents[1] / "models"
+"""In a checkout and in an installed wheel alike."""
+FAILURE_MODEL = "failure_model.json"
 """In the models folder: used unless the settings name another."""
 _DISTRIBUTION = "flexpatch-service"
 _MAX_DOCUMENT_BYTES = 1024 * 1024
@@ -198,15 +200,15 @@ def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture
 def failure_model(settings: Settings) -> FailureModel:
     """The tracking-failure model of the service and of every command that runs the pipeline.
 
-    The one that the settings name; without one, that of the models folder; without that, the built-in one.
+    The one that the settings name; without one, that of the models folder; without that, the one that is shipped.
 
     Raises:
         ModelError: it cannot be used, or may not: pickled models only where the operator allows them.
     """
     path = settings.failure_model
     if path is None:
-        shipped = settings.models_dir / SHIPPED_FAILURE_MODEL
-        return load_failure_model(shipped) if shipped.is_file() else hand_set_model()
+        own = settings.models_dir / FAILURE_MODEL
+        return load_failure_model(own if own.is_file() else SHIPPED_MODELS / FAILURE_MODEL)
     if path.suffix.lower() not in PICKLED_SUFFIXES:
         return load_failure_model(path)
     if not settings.allow_pickled_models:

@@ -1,6 +1,9 @@
 """What the models folder ships is what its manifest says, and works."""
 
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from app.config import load_settings
 from app.core.manifest import MANIFEST, read_manifest, sha256_of
 from app.flexpatch.failure import FEATURES
 from app.flexpatch.failure_forms import CLASSES, TrainedFailure
-from app.main import SHIPPED_FAILURE_MODEL, failure_model
+from app.main import FAILURE_MODEL, SHIPPED_MODELS, failure_model
 
 MODELS = Path(__file__).parent.parent / "models"
 FOR_PEOPLE = {".md"}
@@ -29,8 +32,8 @@ def test_every_entry_says_what_the_model_is_and_under_which_licence() -> None:
 
 
 def test_the_shipped_failure_model_is_the_default_and_makes_sense() -> None:
-    model = failure_model(load_settings(None, {"models_dir": MODELS}, {}))
-    assert (MODELS / SHIPPED_FAILURE_MODEL).is_file()
+    assert (SHIPPED_MODELS / FAILURE_MODEL).samefile(MODELS / FAILURE_MODEL)
+    model = failure_model(load_settings(None, {"models_dir": "nowhere"}, {}))
     assert isinstance(model, TrainedFailure)
     features = np.zeros((3, len(FEATURES)))
     usual = {"min_eigenvalue": 0.01, "ncc": 0.95, "confidence": 0.8, "inlier_ratio": 1.0, "height_px": 120.0}
@@ -44,3 +47,13 @@ def test_the_shipped_failure_model_is_the_default_and_makes_sense() -> None:
     assert fresh < unlike
     assert fresh < old
     assert CLASSES[model.priorities(features)[0]] == "low"
+
+
+def test_a_wheel_carries_the_shipped_models(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=MODELS.parent, check=True, capture_output=True, timeout=60)  # noqa: S603
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {Path(name).name for name in archive.namelist() if name.startswith("models/")}
+        assert "app/main.py" in archive.namelist()
+    assert packed == {path.name for path in MODELS.iterdir()}

@@ -15,7 +15,7 @@ from app.cli.terminal import say, stage_bars
 from app.config import load_settings
 from app.core.errors import SettingsError
 from app.detect.loader import find_model
-from app.main import failure_model
+from app.main import SHIPPED_MODELS, failure_model
 from app.offline.evaluation.catalogue import METHOD_NAMES, Sweep
 from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.looks import model_digest
@@ -89,7 +89,7 @@ def evaluate_command(
     opened = [open_sequence(text, label, max_frames=max_frames) for text in sequences]
     model = required_detector(settings)
     digest = model_digest(find_model(settings.detector or "", (settings.models_dir,)), settings.detector_family)
-    tree = load_priority_tree(settings.models_dir / PRIORITY_TREE) if "published" in sweep.methods else None
+    tree = load_priority_tree(SHIPPED_MODELS / PRIORITY_TREE) if "published" in sweep.methods else None
     subject = Subject(model, digest, label, failure_model(settings), tree)
     console = Console(stderr=True)
     if plots:

@@ -13,10 +13,9 @@ import pytest
 from app.config import load_settings
 from app.core.errors import ModelError, ModelNotFound, ModelUnreadable
 from app.core.manifest import sha256_of
-from app.flexpatch.failure import LogisticFailure, hand_set_model
 from app.flexpatch.failure_file import load_failure_model
 from app.flexpatch.failure_forms import CLASSES, TrainedFailure
-from app.main import failure_model
+from app.main import FAILURE_MODEL, SHIPPED_MODELS, failure_model
 from app.offline.training.candidates import by_name, fit
 from app.offline.training.pickled import TASK, write_pickled_model
 from app.offline.training.validation import Trained
@@ -136,13 +135,12 @@ def test_a_manifest_that_is_none_is_told(tmp_path: Path, text: str) -> None:
 
 def test_without_a_setting_the_models_folder_decides(tree: Trained, tmp_path: Path) -> None:
     settings = load_settings(None, {"models_dir": tmp_path}, {})
-    built_in = failure_model(settings)
-    assert isinstance(built_in, LogisticFailure)
-    assert np.array_equal(built_in.predict(SAMPLES.features), hand_set_model().predict(SAMPLES.features))
+    shipped, expected = failure_model(settings), load_failure_model(SHIPPED_MODELS / FAILURE_MODEL)
+    assert np.array_equal(shipped.predict(SAMPLES.features), expected.predict(SAMPLES.features))
     (tmp_path / "failure_model.json").write_text(json.dumps(tree.content()))
-    shipped = failure_model(settings)
-    assert isinstance(shipped, TrainedFailure)
-    assert np.array_equal(shipped.predict(SAMPLES.features), tree.model().predict(SAMPLES.features))
+    own = failure_model(settings)
+    assert isinstance(own, TrainedFailure)
+    assert np.array_equal(own.predict(SAMPLES.features), tree.model().predict(SAMPLES.features))
 
 
 def test_a_setting_goes_before_the_models_folder(tree: Trained, tmp_path: Path) -> None:
