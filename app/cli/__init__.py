@@ -14,6 +14,7 @@ from app.cli.endings import SIGNALLED, ReaderLeft
 from app.cli.evaluate import evaluate_command
 from app.cli.run import run_command
 from app.cli.serve import serve_command
+from app.cli.summary import summary_command
 from app.cli.terminal import version_text
 from app.cli.train import train_command
 from app.core.errors import FlexPatchError, InputError
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command("serve")(serve_command)
 app.command("run")(run_command)
 app.command("evaluate")(evaluate_command)
+app.command("summary")(summary_command)
 app.command("train")(train_command)
 app.command("bench")(bench_command)
 
