@@ -36,7 +36,7 @@ evaluate: OUT := $(or $(OUT),out/evaluation)
 evaluate: install-dev ## Accuracy against pixels, beside every rival (DETECTOR=FILE.onnx EVALUATED="FOLDER …" OUT=DIR)
 	@mkdir -p $(OUT)
 	$(BIN)/flexpatch evaluate $(EVALUATED) --detector $(or $(DETECTOR),$(error Name a detector: make evaluate DETECTOR=FILE.onnx)) --json $(OUT)/rows.json --plots $(OUT)
-	$(BIN)/flexpatch summary $(OUT)/rows.json > $(OUT)/summary.md
+	$(BIN)/flexpatch summary $(OUT)/rows.json --plot $(OUT)/overview.png > $(OUT)/summary.md
 	@echo "Written    $(OUT)/summary.md"
 
 train: OUT := $(or $(OUT),out/train)

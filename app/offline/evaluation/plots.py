@@ -28,7 +28,8 @@ _COLOURS = {
 }
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _ABLATION = "#8b1a1a"
-_DPI = 110
+_DPI, _OVERVIEW_DPI = 110, 70
+_PANELS_ACROSS, _LEGEND_ACROSS = 3, 10
 
 
 def prepare_plots(folder: Path) -> None:
@@ -69,6 +70,28 @@ def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
     return written
 
 
+def write_overview(rows: Sequence[Row], path: Path) -> None:
+    """Draw accuracy against pixels of every sequence and frame rate in one picture, a panel each.
+
+    Raises:
+        SettingsError: matplotlib is not installed, or nothing can be written there.
+    """
+    figure_class = _figure_class()
+    panels = [(place, list(own)) for place, own in groupby(rows, key=lambda row: (row.sequence, row.fps))]
+    n_lines = -(-len(panels) // _PANELS_ACROSS)
+    figure = figure_class(figsize=(5.5 * _PANELS_ACROSS, 4 * n_lines), layout="constrained")
+    grid = figure.subplots(n_lines, _PANELS_ACROSS, squeeze=False).ravel()
+    for axes, ((sequence, fps), own) in zip(grid, panels, strict=False):
+        _draw_accuracy(axes, [row for row in own if row.method not in ABLATION_NAMES])
+        axes.set_title(f"{sequence}, {fps:g} frames/s")
+        axes.get_legend().remove()
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=_LEGEND_ACROSS)
+    with unfinished_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_OVERVIEW_DPI)
+
+
 def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
     for method in dict.fromkeys(row.method for row in rows):
         own = [row for row in rows if row.method == method and row.ap50 is not None]
@@ -78,14 +101,14 @@ def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
             _draw_ablation(axes, own)
             continue
         colour = _COLOURS[method]
-        front = best_so_far(own)
+        is_ours = method == FLEXPATCH
+        front = sorted(own, key=lambda row: row.megapixels_per_frame) if is_ours else best_so_far(own)
         x = [row.megapixels_per_frame for row in front]
         y = [row.ap50 or 0.0 for row in front]
         errors = [
             [max(0.0, (row.ap50 or 0.0) - (row.ap50_low or 0.0)) for row in front],
             [max(0.0, (row.ap50_high or 0.0) - (row.ap50 or 0.0)) for row in front],
         ]
-        is_ours = method == FLEXPATCH
         axes.errorbar(
             x,
             y,
@@ -100,6 +123,9 @@ def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
         )
         axes.scatter([row.megapixels_per_frame for row in own], [row.ap50 for row in own], s=9, color=colour, alpha=0.4)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(_ticker().LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(_ticker().NullFormatter())
     axes.set_xlabel("detector megapixels per frame")
     axes.set_ylabel("AP at IoU 0.5")
     axes.grid(visible=True, which="both", alpha=0.25)
@@ -129,6 +155,12 @@ def _draw_stages(axes: Any, rows: Sequence[Row]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds per frame, mean, decoding left out")
     axes.legend(loc="lower right")
+
+
+def _ticker() -> Any:
+    from matplotlib import ticker  # noqa: PLC0415 - an extra
+
+    return ticker
 
 
 def _figure_class() -> Any:

@@ -14,7 +14,7 @@ from app.offline.evaluation.detection import Interval, interval_of
 from app.offline.evaluation.judge import Row
 
 _DECIMALS = 5
-_COLUMNS: Sequence[tuple[str, str, int]] = (
+COLUMNS: Sequence[tuple[str, str, int]] = (
     ("MPx", "megapixels_per_frame", 3),
     ("calls", "detector_calls", 2),
     ("AP", "ap50", 3),
@@ -30,6 +30,8 @@ _COLUMNS: Sequence[tuple[str, str, int]] = (
     ("ms p50", "latency_ms_p50", 1),
     ("p99", "latency_ms_p99", 1),
 )
+"""Title, field of a row, decimals; times last."""
+N_TIMES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +139,10 @@ def tables(rows: Sequence[Row]) -> RenderableType:
 def _tables(rows: Sequence[Row]) -> Iterator[RenderableType]:
     for (sequence, fps), group in groupby(rows, key=lambda row: (row.sequence, row.fps)):
         table = Table("method", "config", title=f"{sequence}, {fps:g} frames/s")
-        for title, _, _ in _COLUMNS:
+        for title, _, _ in COLUMNS:
             table.add_column(title, justify="right")
         for row in sorted(group, key=lambda row: (row.method, row.megapixels_per_frame)):
-            figures = (_written(getattr(row, name), decimals) for _, name, decimals in _COLUMNS)
+            figures = (_written(getattr(row, name), decimals) for _, name, decimals in COLUMNS)
             table.add_row(row.method, row.config, *figures)
         yield table
     compared = compare(rows)
