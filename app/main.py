@@ -43,8 +43,9 @@ logger = logging.getLogger(__name__)
 
 MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
 
-SHIPPED_MODELS = Path(__file__).resolve().parents[1] / "models"
-"""In a checkout and in an installed wheel alike."""
+_HERE = Path(__file__).resolve().parent
+SHIPPED_MODELS = _HERE / "models" if (_HERE / "models").is_dir() else _HERE.parent / "models"
+"""In an installed wheel, or in a checkout."""
 FAILURE_MODEL = "failure_model.json"
 """In the models folder: used unless the settings name another."""
 _DISTRIBUTION = "flexpatch-service"

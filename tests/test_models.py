@@ -54,6 +54,7 @@ def test_a_wheel_carries_the_shipped_models(tmp_path: Path) -> None:
     subprocess.run(build, cwd=MODELS.parent, check=True, capture_output=True, timeout=60)  # noqa: S603
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        packed = {Path(name).name for name in archive.namelist() if name.startswith("models/")}
+        packed = {Path(name).name for name in archive.namelist() if name.startswith("app/models/")}
         assert "app/main.py" in archive.namelist()
-    assert packed == {path.name for path in MODELS.iterdir()}
+    listed = {entry.file for entry in read_manifest(MODELS)}
+    assert packed == listed | {Path(name).with_suffix(".md").name for name in listed} | {MANIFEST, "README.md"}

@@ -42,8 +42,8 @@ MIN_PATCH_PX = 96.0
 MIN_WORTH = 0.25
 """Candidates whose value is below this share of their pixels' price are not even considered."""
 MAX_OBJECT_CANDIDATES = 48
-FIRST_LOOK_FRAMES = 25.0
-"""The first look at a scene takes the largest canvas that so many frames pay for."""
+FIRST_LOOK_FRAMES, NEW_SCENE_FRAMES = 25.0, 6.0
+"""The first look of all, and the first at a later scene, take the largest canvas that so many frames pay for."""
 WINDOWS = ((Size(320, 192), 1.0), (Size(640, 384), 0.5))
 """Size in the frame and scale of the regions in which new objects are looked for."""
 WINDOWS_EACH = 3
@@ -139,7 +139,8 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
     """
     whole = _whole_frames(scene)
     if must_look:
-        affordable = sum(rung.pixels <= FIRST_LOOK_FRAMES * config.megapixels_per_frame * 1e6 for rung in scene.ladder)
+        n_frames = FIRST_LOOK_FRAMES if math.isinf(scene.since_look_s) else NEW_SCENE_FRAMES
+        affordable = sum(rung.pixels <= n_frames * config.megapixels_per_frame * 1e6 for rung in scene.ladder)
         return _only_whole(scene, whole, max(affordable - 1, 0), price_per_pixel, "the first look at a scene")
     parts = _parts(scene, config, price_per_pixel)
     looks = [_Look(rung, candidate.value) for rung, candidate in zip(scene.ladder, whole, strict=True)]

@@ -12,7 +12,7 @@ from app.flexpatch.config import Parts, PipelineConfig
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.flow import STILL
 from app.flexpatch.packing import GUTTER_PX
-from app.flexpatch.scheduler import FIRST_LOOK_FRAMES, Plan, Scene, plan_look
+from app.flexpatch.scheduler import FIRST_LOOK_FRAMES, NEW_SCENE_FRAMES, Plan, Scene, plan_look
 from app.flexpatch.tracks import TrackTable
 from tests.core.strategies import REPEATABLE
 from tests.flexpatch.builders import frame_boxes, one_patch, tracks_at
@@ -189,17 +189,18 @@ def test_the_mode_tells_what_was_taken(situation: Situation) -> None:
 
 
 @REPEATABLE
-@given(situations())
-def test_a_look_that_must_be_is_of_the_whole_frame_on_the_largest_canvas_that_its_gift_pays_for(
-    situation: Situation,
+@given(situations(), st.sampled_from([(np.inf, FIRST_LOOK_FRAMES), (3.0, NEW_SCENE_FRAMES)]))
+def test_a_look_that_must_be_is_of_the_whole_frame_on_the_largest_canvas_that_its_frames_pay_for(
+    situation: Situation, look: tuple[float, float]
 ) -> None:
-    scene = situation.scene
+    since_look_s, n_frames = look
+    scene = replace(situation.scene, since_look_s=since_look_s)
     for megapixels in (0.001, 0.012, 0.08, 2.0):
         config = PipelineConfig(megapixels_per_frame=megapixels)
         plan = plan_look(scene, config, situation.price_per_pixel, must_look=True)
         assert plan.mode == "full"
         assert plan.layout is not None
-        paid = [rung for rung in scene.ladder if rung.pixels <= FIRST_LOOK_FRAMES * megapixels * 1e6]
+        paid = [rung for rung in scene.ladder if rung.pixels <= n_frames * megapixels * 1e6]
         assert plan.layout.size == (paid[-1] if paid else scene.ladder[0])
         assert plan.layout.source.tolist() == [[0, 0, *scene.frame]]
 

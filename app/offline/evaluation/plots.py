@@ -77,17 +77,22 @@ def write_overview(rows: Sequence[Row], path: Path) -> None:
         SettingsError: matplotlib is not installed, or nothing can be written there.
     """
     figure_class = _figure_class()
-    panels = [(place, list(own)) for place, own in groupby(rows, key=lambda row: (row.sequence, row.fps))]
+    panels: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        panels.setdefault((row.sequence, row.fps), []).append(row)
     n_lines = -(-len(panels) // _PANELS_ACROSS)
     figure = figure_class(figsize=(5.5 * _PANELS_ACROSS, 4 * n_lines), layout="constrained")
     grid = figure.subplots(n_lines, _PANELS_ACROSS, squeeze=False).ravel()
-    for axes, ((sequence, fps), own) in zip(grid, panels, strict=False):
+    named: dict[str, Any] = {}
+    for axes, ((sequence, fps), own) in zip(grid, panels.items(), strict=False):
         _draw_accuracy(axes, [row for row in own if row.method not in ABLATION_NAMES])
         axes.set_title(f"{sequence}, {fps:g} frames/s")
         axes.get_legend().remove()
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
     for axes in grid[len(panels) :]:
         axes.remove()
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=_LEGEND_ACROSS)
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=_LEGEND_ACROSS)
     with unfinished_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_OVERVIEW_DPI)
 
@@ -106,8 +111,8 @@ def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
         x = [row.megapixels_per_frame for row in front]
         y = [row.ap50 or 0.0 for row in front]
         errors = [
-            [max(0.0, (row.ap50 or 0.0) - (row.ap50_low or 0.0)) for row in front],
-            [max(0.0, (row.ap50_high or 0.0) - (row.ap50 or 0.0)) for row in front],
+            [0.0 if row.ap50_low is None else max(0.0, (row.ap50 or 0.0) - row.ap50_low) for row in front],
+            [0.0 if row.ap50_high is None else max(0.0, row.ap50_high - (row.ap50 or 0.0)) for row in front],
         ]
         axes.errorbar(
             x,

@@ -1,6 +1,6 @@
 """Rows for people as tables, and for machines as JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 
@@ -59,6 +59,11 @@ class Comparison:
         """Below the rivals beyond doubt."""
         return self.gain_interval is not None and self.gain_interval.high < 0
 
+    @property
+    def is_ahead(self) -> bool:
+        """Above the rivals beyond doubt."""
+        return self.gain_interval is not None and self.gain_interval.low > 0
+
 
 def as_json(rows: Sequence[Row]) -> dict[str, object]:
     """`{"rows": [...], "comparisons": [...]}`, numbers rounded, the draws of the bootstrap left out."""
@@ -84,14 +89,16 @@ def as_json(rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def compare(rows: Sequence[Row]) -> list[Comparison]:
+def compare(rows: Sequence[Row], rival_names: Collection[str] = RIVALS) -> list[Comparison]:
     """Every FlexPatch row beside the best rivals at its pixels, on the same sequence at the same frame rate."""
     found = []
     for row in rows:
         if row.method != FLEXPATCH:
             continue
         rivals = [
-            other for other in rows if (other.sequence, other.fps) == (row.sequence, row.fps) and other.method in RIVALS
+            other
+            for other in rows
+            if (other.sequence, other.fps) == (row.sequence, row.fps) and other.method in rival_names
         ]
         found.append(_against_front(row, best_so_far(rivals)))
     return found

@@ -2,20 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from app.core.errors import SettingsError
-from app.offline.evaluation.catalogue import ABLATION_NAMES, FLEXPATCH, RIVALS
+from app.offline.evaluation.catalogue import ABLATION_NAMES, FLEXPATCH, METHOD_NAMES, RIVALS
+from app.offline.evaluation.detection import Interval
 from app.offline.evaluation.judge import Row
 from app.offline.evaluation.pipeline_methods import KNOWN_FAILURES
-from app.offline.evaluation.report import COLUMNS, N_TIMES, best_so_far
+from app.offline.evaluation.report import COLUMNS, N_TIMES, Comparison, best_so_far, compare
 
-Compared = Mapping[str, Any]
-"""One of `comparisons` in what `report.as_json` writes."""
 Place = tuple[str, float]
 """A sequence at a frame rate."""
 Beside = TypeVar("Beside")
@@ -23,17 +22,20 @@ FIXED, NATIVE = "fixed", "native"
 CLOSE = 0.02
 """Average precision that one run differs from the next by chance."""
 EIGHTH = 1 / 8
-SLACK = 1.02
-"""A budget is not kept to the pixel."""
+WRITTEN_TO = 1e-4
+"""Figures in files are rounded to less than this."""
+SAME_RATE = 0.1
+"""Frame rates that differ by less, as a share, are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Rows and comparisons of one or several evaluations with one detector, as `report.as_json` writes them."""
+    """Rows of one or several evaluations with one detector, as `report.as_json` writes them."""
 
     rows: Sequence[Row]
     """Without draws of the bootstrap."""
-    comparisons: Sequence[Compared]
+    gain_intervals: Mapping[tuple[str, float, str], tuple[float, Interval]]
+    """By sequence, frame rate and configuration of FlexPatch: the gain, and the interval of just that gain."""
 
     @property
     def places(self) -> list[Place]:
@@ -44,42 +46,67 @@ class Results:
         own = [row for row in self.rows if (row.method, *_place(row)) == (method, *place) and row.ap50 is not None]
         return sorted(own, key=lambda row: row.megapixels_per_frame)
 
-    def points(self) -> list[tuple[Row, Compared]]:
-        """FlexPatch's rows, each beside its comparison."""
-        compared = {(item["sequence"], item["fps"], item["config"]): item for item in self.comparisons}
-        own = [row for place in self.places for row in self.of(FLEXPATCH, place)]
-        return [(row, compared[*_place(row), row.config]) for row in own]
+    def points(self) -> list[Comparison]:
+        """FlexPatch's rows against the best rivals; without an interval where another file has better rivals."""
+        return [
+            replace(item, gain_interval=self._interval_of(item))
+            for item in compare(self.rows)
+            if item.row.ap50 is not None
+        ]
+
+    def _interval_of(self, item: Comparison) -> Interval | None:
+        known = self.gain_intervals.get((*_place(item.row), item.row.config))
+        if known is None or item.gain is None or abs(known[0] - item.gain) > WRITTEN_TO:
+            return None
+        return known[1]
 
 
 def read_results(paths: Sequence[Path]) -> Results:
     """Join what several runs of `flexpatch evaluate --json` wrote.
 
     Raises:
-        SettingsError: a file is none of those, or two hold the same row.
+        SettingsError: a file is none of those, two hold the same row, or they used different parts of a sequence.
     """
     rows: dict[tuple[str, float, str, str], Row] = {}
-    comparisons: list[Compared] = []
+    intervals: dict[tuple[str, float, str], tuple[float, Interval]] = {}
+    n_frames: dict[Place, int] = {}
     for path in paths:
         found = _read(path)
         for row in found.rows:
             key = (*_place(row), row.method, row.config)
             if key in rows:
                 raise SettingsError(f"{path} repeats {row.method} {row.config} on {row.sequence}: leave one file out.")
+            if n_frames.setdefault(_place(row), row.n_frames) != row.n_frames:
+                raise SettingsError(
+                    f"{path} has {row.n_frames} frames of {row.sequence}, another file {n_frames[_place(row)]}: "
+                    "only runs over the same frames can be compared."
+                )
             rows[key] = row
-        comparisons += found.comparisons
-    return Results(list(rows.values()), comparisons)
+        intervals.update(found.gain_intervals)
+    if not rows:
+        raise SettingsError(f"{', '.join(map(str, paths))}: no rows to sum up.")
+    return Results(list(rows.values()), intervals)
 
 
 def _read(path: Path) -> Results:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = Results([Row(**row, ap50_draws=np.zeros(0)) for row in content["rows"]], content["comparisons"])
-        found.points()
+        rows = [Row(**row, ap50_draws=np.zeros(0)) for row in content["rows"]]
+        intervals = {
+            (item["sequence"], item["fps"], item["config"]): (
+                item["gain"],
+                Interval(item["gain_low"], item["gain_high"]),
+            )
+            for item in content["comparisons"]
+            if item["gain_low"] is not None
+        }
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} was not written by flexpatch evaluate --json.") from error
-    return found
+    if any(row.method not in METHOD_NAMES for row in rows):
+        raise SettingsError(f"{path} has a method that this version does not know.")
+    return Results(rows, intervals)
 
 
 def markdown(results: Results) -> Iterator[str]:
@@ -103,91 +130,87 @@ def markdown(results: Results) -> Iterator[str]:
 
 def _accuracy(results: Results) -> Iterator[str]:
     """AP of FlexPatch and of the best rivals, and in how many points it is ahead."""
-    points = results.points()
-    known = [item for _, item in points if item["gain"] is not None]
-    if not known:
+    points = [item for item in results.points() if item.gain is not None]
+    if not points:
         return
     yield "Megapixels a frame: AP at IoU 0.5 of FlexPatch / of the best of all rivals. † below, * above by more than"
     yield "the 95 % interval of the difference."
     yield ""
-    yield from _by_place(points, _accuracy_cell)
-    gains = np.array([item["gain"] for item in known])
-    sure = [item for item in known if item["gain_low"] is not None]
+    yield from _by_place([(item.row, item) for item in points], _accuracy_cell)
+    sure = [item for item in points if item.gain_interval]
     yield ""
-    yield (
-        "All points: "
-        + _tally(gains)
-        + (
-            f" Of the {len(sure)} with an interval it is surely ahead at {sum(item['gain_low'] > 0 for item in sure)} "
-            f"and surely behind at {sum(item['gain_high'] < 0 for item in sure)}."
+    yield "All points: " + _tally([item.gain or 0.0 for item in points])
+    if sure:
+        yield (
+            f"Of the {len(sure)} with an interval it is surely ahead at {sum(item.is_ahead for item in sure)} "
+            f"and surely behind at {sum(item.is_behind for item in sure)}."
         )
-    )
-    others = [(row, best_so_far(_independent_rivals(results, _place(row)))) for row, _ in points]
-    gains = np.array(
-        [_ap(row) - _between(front, row.megapixels_per_frame) for row, front in others if _reaches(front, row)]
-    )
-    if len(gains):
+    apart = [item.gain for item in compare(results.rows, [name for name in RIVALS if name != FIXED])]
+    gains = [gain for gain in apart if gain is not None]
+    if gains:
         yield ""
         yield f"Without `{FIXED}`, which uses FlexPatch's own tracker, among the rivals: {_tally(gains)}"
 
 
-def _independent_rivals(results: Results, place: Place) -> list[Row]:
-    return [row for method in RIVALS if method != FIXED for row in results.of(method, place)]
+def _accuracy_cell(row: Row, item: Comparison) -> str:
+    mark = "†" if item.is_behind else "*" if item.is_ahead else ""
+    return f"{_short(row.megapixels_per_frame)}: {_short(row.ap50)} / {_short(item.rival_ap50)}{mark}"
 
 
-def _reaches(rows: Sequence[Row], row: Row) -> bool:
-    """Whether one of them, cheapest first, has no more pixels."""
-    return bool(rows) and rows[0].megapixels_per_frame <= row.megapixels_per_frame
-
-
-def _accuracy_cell(row: Row, item: Compared) -> str:
-    if item["gain"] is None:
-        return f"{_short(row.megapixels_per_frame)}: {_short(row.ap50)} / none"
-    is_sure = item["gain_low"] is not None
-    mark = "†" if is_sure and item["gain_high"] < 0 else "*" if is_sure and item["gain_low"] > 0 else ""
-    return f"{_short(row.megapixels_per_frame)}: {_short(row.ap50)} / {_short(item['rival_ap50'])}{mark}"
-
-
-def _tally(gains: np.ndarray) -> str:
+def _tally(gains: Sequence[float]) -> str:
+    known = np.array(gains)
     return (
-        f"mean difference {gains.mean():+.3f}, median {np.median(gains):+.3f}; of {len(gains)} points FlexPatch is "
-        f"ahead at {(gains > 0).sum()}, ahead or within {CLOSE:g} at {(gains > -CLOSE).sum()}."
+        f"mean difference {known.mean():+.3f}, median {np.median(known):+.3f}; of {len(known)} points FlexPatch is "
+        f"ahead at {(known > 0).sum()}, ahead or within {CLOSE:g} at {(known > -CLOSE).sum()}."
     )
 
 
 def _transferred(results: Results) -> Iterator[str]:
     """The best rivals are picked with the ground truth of the very sequence; a user has none.
 
-    Here the interval between looks of `fixed` is the one that is best on average on the other sequences, at the same
-    frame rate and budget, with the canvas that the pixels pay for.
+    Here the interval between looks of `fixed` is the one that is best on the other sequences at the same frame rate
+    and as many pixels, with the canvas that the pixels pay for.
     """
-    points = [row for row, _ in results.points()]
-    by_interval = [_by_interval(results.of(FIXED, _place(row)), row.megapixels_per_frame) for row in points]
-    cells: dict[tuple[Place, str], str] = {}
-    gains = []
-    for row, own in zip(points, by_interval, strict=True):
+    cells, gains = [], []
+    for item in results.points():
+        row = item.row
+        own = _by_interval(results.of(FIXED, _place(row)), row.megapixels_per_frame)
         others = [
-            found
-            for other, found in zip(points, by_interval, strict=True)
-            if (round(other.fps), other.config) == (round(row.fps), row.config) and other.sequence != row.sequence
+            _by_interval(results.of(FIXED, place), row.megapixels_per_frame)
+            for place in results.places
+            if place[0] != row.sequence and abs(place[1] - row.fps) < SAME_RATE * row.fps
         ]
-        means = {k: np.mean([found[k] for found in others if k in found]) for k in own if any(k in f for f in others)}
-        if not means:
-            continue
-        chosen = max(means, key=lambda k: means[k])
-        gains.append(_ap(row) - own[chosen])
-        cells[_place(row), row.config] = (
-            f"{_short(row.megapixels_per_frame)}: {_short(row.ap50)} / {_short(own[chosen])} (every {chosen})"
-        )
+        worth = _worth_of_intervals([{every: ap for every, ap in other.items() if every in own} for other in others])
+        if worth:
+            chosen = max(worth, key=lambda every: worth[every])
+            gains.append(_ap(row) - own[chosen])
+            text = f"{_short(row.megapixels_per_frame)}: {_short(row.ap50)} / {_short(own[chosen])} (every {chosen})"
+            cells.append((row, text))
     if not gains:
         return
     yield "Megapixels a frame: AP of FlexPatch / of its own tracker with a whole frame in every interval of frames that"
-    yield "is best on average on the other sequences, on the canvas that the pixels pay for."
+    yield "is best on the other sequences, on the canvas that the pixels pay for."
     yield ""
-    shown = [(row, row) for row in points if (_place(row), row.config) in cells]
-    yield from _by_place(shown, lambda row, _: cells[_place(row), row.config])
+    yield from _by_place(cells, lambda _, text: text)
     yield ""
-    yield "All points: " + _tally(np.array(gains))
+    yield "All points: " + _tally(gains)
+
+
+def _worth_of_intervals(found: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """What each interval is worth on several sequences, of which not all can afford all intervals.
+
+    AP is taken as a sum of what the sequence and what the interval contribute, fitted by least squares: so an
+    interval does not win because the hard sequences lack it.
+    """
+    pairs = [(index, every, ap) for index, own in enumerate(found) for every, ap in own.items()]
+    intervals = sorted({every for _, every, _ in pairs})
+    if not intervals:
+        return {}
+    design = np.zeros((len(pairs), len(intervals) + len(found)))
+    for line, (index, every, _) in enumerate(pairs):
+        design[line, [intervals.index(every), len(intervals) + index]] = 1
+    effects = np.linalg.lstsq(design, np.array([ap for *_, ap in pairs]), rcond=None)[0]
+    return dict(zip(intervals, effects.tolist(), strict=False))
 
 
 def _by_interval(fixed: Sequence[Row], megapixels: float) -> dict[int, float]:
@@ -198,7 +221,7 @@ def _by_interval(fixed: Sequence[Row], megapixels: float) -> dict[int, float]:
     return {
         every: _between(rows, megapixels)
         for every, rows in grouped.items()
-        if rows[0].megapixels_per_frame <= megapixels * SLACK
+        if rows[0].megapixels_per_frame <= megapixels
     }
 
 
@@ -216,7 +239,7 @@ def _eighth(results: Results) -> Iterator[str]:
     lines = []
     for place in results.places:
         for native in results.of(NATIVE, place):
-            most = native.megapixels_per_frame * EIGHTH * SLACK
+            most = native.megapixels_per_frame * EIGHTH
             within = [row for row in results.of(FLEXPATCH, place) if row.megapixels_per_frame <= most]
             if within:
                 best = max(within, key=_ap)
@@ -231,21 +254,17 @@ def _eighth(results: Results) -> Iterator[str]:
 
 
 def _delays(results: Results) -> Iterator[str]:
-    points = [
-        (row, item)
-        for row, item in results.points()
-        if row.new_object_delay_s is not None and item["rival_delay_s"] is not None
-    ]
+    points = [item for item in results.points() if None not in (item.row.new_object_delay_s, item.rival_delay_s)]
     if not points:
         return
     yield "Megapixels a frame: seconds, FlexPatch / the best rivals."
     yield ""
-    yield from _by_place(
-        points,
-        lambda row, item: (
-            f"{_short(row.megapixels_per_frame)}: {row.new_object_delay_s:.2f} / {item['rival_delay_s']:.2f}"
-        ),
-    )
+    yield from _by_place([(item.row, item) for item in points], _delay_cell)
+
+
+def _delay_cell(row: Row, item: Comparison) -> str:
+    own_s, rival_s = row.new_object_delay_s or 0.0, item.rival_delay_s or 0.0
+    return f"{_short(row.megapixels_per_frame)}: {own_s:.2f} / {rival_s:.2f}"
 
 
 def _ablations(results: Results) -> Iterator[str]:
@@ -266,13 +285,15 @@ def _ablations(results: Results) -> Iterator[str]:
 
 
 def _figures(results: Results) -> Iterator[str]:
-    """All figures of every method's best configurations: those that no cheaper one of the same method beats."""
+    yield "Of the rivals, those configurations that no cheaper one of the same method beats."
+    yield ""
     for place in results.places:
         yield from (f"### {place[0]}, {place[1]:g} frames a second", "")
         yield "| method | configuration | " + " | ".join(title for title, _, _ in COLUMNS[:-N_TIMES]) + " |"
         yield "|---|---|" + "---|" * (len(COLUMNS) - N_TIMES)
         for method in dict.fromkeys(row.method for row in results.rows):
-            for row in best_so_far(results.of(method, place)):
+            own = results.of(method, place)
+            for row in best_so_far(own) if method in RIVALS else own:
                 cells = " | ".join(_short(getattr(row, name), decimals) for _, name, decimals in COLUMNS[:-N_TIMES])
                 yield f"| {row.method} | {row.config} | {cells} |"
         yield ""

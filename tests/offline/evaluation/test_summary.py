@@ -22,19 +22,14 @@ def row(sequence: str, method: str, config: str, megapixels: float, ap50: float 
     return dict.fromkeys(FIELDS) | own | more
 
 
-def comparison(sequence: str, config: str, gain: float | None, low: float | None, high: float | None) -> dict[str, Any]:
-    rival_ap50 = None if gain is None else 0.6 - gain
-    own = {"sequence": sequence, "fps": 10.0, "config": config, "rival_ap50": rival_ap50, "rival_delay_s": 0.5}
-    return own | {"gain": gain, "gain_low": low, "gain_high": high}
-
-
-def street(name: str, best_every: int, gain: float = 0.1, low: float = 0.05, high: float = 0.15) -> dict[str, Any]:
-    """FlexPatch has .6; of the fixed intervals one has .7 and the other .4, both at FlexPatch's pixels."""
+def street(name: str, best_every: int, ap50: float = 0.6, low: float | None = None, high: float | None = None) -> Any:
+    """Of the fixed intervals one has .7 and the other .4, both at FlexPatch's pixels."""
     fixed = [
         row(name, "fixed", f"640x384 every {every}", 0.08, 0.7 if every == best_every else 0.4) for every in (2, 4)
     ]
-    rows = [row(name, "flexpatch", "0.08 MPx", 0.08, 0.6), row(name, "native", "1280x720", 0.92, 0.55), *fixed]
-    return {"rows": rows, "comparisons": [comparison(name, "0.08 MPx", gain, low, high)]}
+    rows = [row(name, "flexpatch", "0.08 MPx", 0.08, ap50), row(name, "native", "1280x720", 0.92, 0.55), *fixed]
+    own = {"sequence": name, "fps": 10.0, "config": "0.08 MPx", "gain": ap50 - 0.7, "gain_low": low, "gain_high": high}
+    return {"rows": rows, "comparisons": [own]}
 
 
 def report(tmp_path: Path, *documents: dict[str, Any]) -> str:
@@ -46,12 +41,27 @@ def report(tmp_path: Path, *documents: dict[str, Any]) -> str:
 
 
 def test_files_are_joined_and_marked_where_the_difference_is_sure(tmp_path: Path) -> None:
-    text = report(tmp_path, street("a", 2), street("b", 2, -0.1, -0.2, -0.05), street("c", 2, -0.01, -0.1, 0.1))
-    assert "| a | 10 | .080: .600 / .500* |" in text
+    text = report(
+        tmp_path, street("a", 2, 0.8, 0.05, 0.15), street("b", 2, 0.6, -0.2, -0.05), street("c", 2, 0.69, -0.1, 0.1)
+    )
+    assert "| a | 10 | .080: .800 / .700* |" in text
     assert "| b | 10 | .080: .600 / .700† |" in text
-    assert "| c | 10 | .080: .600 / .610 |" in text
+    assert "| c | 10 | .080: .690 / .700 |" in text
     assert "of 3 points FlexPatch is ahead at 1, ahead or within 0.02 at 2." in text
     assert "Of the 3 with an interval it is surely ahead at 1 and surely behind at 1." in text
+
+
+def test_an_interval_is_not_that_of_rivals_from_another_file(tmp_path: Path) -> None:
+    better = {"rows": [row("b", "kalman", "640x384 every 3", 0.08, 0.75)], "comparisons": []}
+    text = report(tmp_path, street("b", 2, 0.6, -0.2, -0.05), better)
+    assert "| b | 10 | .080: .600 / .750 |" in text
+    assert "with an interval" not in text
+
+
+def test_files_with_flexpatch_and_with_its_rivals_can_be_joined(tmp_path: Path) -> None:
+    document = street("a", 2)
+    own = {"rows": document["rows"][:1], "comparisons": []}
+    assert "| a | 10 | .080: .600 / .700 |" in report(tmp_path, own, {"rows": document["rows"][1:], "comparisons": []})
 
 
 def test_rivals_with_a_tracker_of_their_own_are_counted_apart(tmp_path: Path) -> None:
@@ -67,6 +77,27 @@ def test_the_interval_of_a_rival_is_chosen_on_the_other_sequences_only(tmp_path:
     part = text[text.index("## Against an interval") : text.index("## An eighth")]
     assert "| a | 10 | .080: .600 / .400 (every 4) |" in part
     assert "of 4 points FlexPatch is ahead at 1," in part
+
+
+def test_an_interval_does_not_win_because_hard_sequences_cannot_afford_it(tmp_path: Path) -> None:
+    """On the sequence that has both, every 4 is better; the poor one, `hard`, has that alone."""
+    easy, hard = street("easy", 4), street("hard", 4)
+    easy["rows"] = [item for item in easy["rows"] if item["method"] != "fixed"]
+    easy["rows"] += [row("easy", "fixed", f"640x384 every {every}", 0.08, ap) for every, ap in ((2, 0.80), (4, 0.85))]
+    hard["rows"] = [item for item in hard["rows"] if not item["config"].endswith("every 2")]
+    hard["rows"][-1]["ap50"] = 0.2
+    text = report(tmp_path, street("a", 4), easy, hard)
+    assert "| a | 10 | .080: .600 / .700 (every 4) |" in text
+
+
+def test_other_sequences_are_asked_at_the_same_pixels(tmp_path: Path) -> None:
+    """At the pixels of `a` the other one is better with every 4, whatever its own budgets took."""
+    first, second = street("a", 2), street("b", 2)
+    second["rows"] = [row("b", "flexpatch", "0.08 MPx", 0.3, 0.6)]
+    for every, dear in ((2, 0.9), (4, 0.6)):
+        second["rows"].append(row("b", "fixed", f"320x192 every {every}", 0.08, 1 - dear))
+        second["rows"].append(row("b", "fixed", f"640x384 every {every}", 0.3, dear))
+    assert "| a | 10 | .080: .600 / .400 (every 4) |" in report(tmp_path, first, second)
 
 
 def test_one_sequence_has_no_others_to_choose_by(tmp_path: Path) -> None:
@@ -94,10 +125,8 @@ def test_an_interval_dearer_than_flexpatch_is_no_rival(tmp_path: Path) -> None:
 def test_only_budgets_within_an_eighth_of_native_pixels_are_held_against_it(tmp_path: Path) -> None:
     document = street("a", 2)
     document["rows"].append(row("a", "flexpatch", "0.2 MPx", 0.2, 0.9))
-    document["comparisons"].append(comparison("a", "0.2 MPx", None, None, None))
     text = report(tmp_path, document)
     assert "| a | 10 | .550 at 0.92 | .600 at .080 | yes |" in text
-    assert ".200: .900 / none" in text
 
 
 def test_ablations_stand_beside_the_whole_at_their_budget(tmp_path: Path) -> None:
@@ -107,15 +136,15 @@ def test_ablations_stand_beside_the_whole_at_their_budget(tmp_path: Path) -> Non
         row("a", "no-motion", "0.08 MPx", 0.08, 0.51),
         row("a", "known-failures", "0.08 MPx", 0.08, 0.62),
     ]
-    document["comparisons"].append(comparison("a", "0.02 MPx", None, None, None))
     text = report(tmp_path, document)
     assert "| sequence | fps | MPx | whole | no-motion | known-failures |" in text
     assert "| a | 10 | 0.08 | .600 | .510 | .620 |" in text
 
 
 def test_delays_without_a_new_object_are_left_out(tmp_path: Path) -> None:
-    assert ".080: 0.25 / 0.50" in report(tmp_path, street("a", 2))
     document = street("a", 2)
+    document["rows"][-2]["new_object_delay_s"] = 0.5
+    assert ".080: 0.25 / 0.50" in report(tmp_path, document)
     for item in document["rows"]:
         item["new_object_delay_s"] = None
     assert "Until a new object" not in report(tmp_path, document)
@@ -136,6 +165,22 @@ def test_all_figures_of_configurations_that_no_cheaper_one_beats_are_listed(tmp_
     assert "960x544 |" not in part
 
 
+def test_runs_over_different_parts_of_a_sequence_are_not_mixed(tmp_path: Path) -> None:
+    shorter = {"rows": [row("a", "no-motion", "0.08 MPx", 0.08, 0.5, n_frames=5)], "comparisons": []}
+    with pytest.raises(SettingsError, match="5 frames of a, another file 9"):
+        report(tmp_path, street("a", 2), shorter)
+
+
+def test_nothing_to_sum_up_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no rows"):
+        report(tmp_path, {"rows": [], "comparisons": []})
+
+
+def test_a_method_of_another_version_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="a method that this version does not know"):
+        report(tmp_path, {"rows": [row("a", "magic", "x", 0.1, 0.5)], "comparisons": []})
+
+
 def test_the_same_row_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"1\.json repeats flexpatch 0\.08 MPx on a: leave one file out"):
         report(tmp_path, street("a", 2), street("a", 2))
@@ -148,6 +193,7 @@ def test_the_same_row_twice_is_refused(tmp_path: Path) -> None:
         "[]",
         "{}",
         '{"rows": [{}], "comparisons": []}',
+        '{"rows": [], "comparisons": [{"sequence": "a"}]}',
         '{"rows": [{"a": 1}], "comparisons": []}',
         '{"rows": 3, "comparisons": 3}',
     ],
