@@ -1,5 +1,6 @@
 """`flexpatch evaluate`."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from json import dumps
@@ -29,6 +30,8 @@ from app.offline.output import text_file
 PRIORITY_TREE = "published_priority.json"
 """In the models folder; only the evaluation needs it."""
 
+_WIDTH_OF_FILES = 200
+"""Characters a line of tables that go to a file or a pipe, which would be cut to 80."""
 _DEFAULTS = Sweep()
 
 
@@ -101,7 +104,7 @@ def evaluate_command(
         rows = list(found)
         if file:
             file.write(dumps(rows_as_json(rows), indent=1) + "\n")
-    Console().print(evaluation_tables(rows))
+    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(evaluation_tables(rows))
     for path in write_plots(rows, plots) if plots else ():
         say(console, f"Drawn      {path}")
 
