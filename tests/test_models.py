@@ -56,5 +56,6 @@ def test_a_wheel_carries_the_shipped_models(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {Path(name).name for name in archive.namelist() if name.startswith("app/models/")}
         assert "app/main.py" in archive.namelist()
+        assert not [name for name in archive.namelist() if "/results/" in name]
     listed = {entry.file for entry in read_manifest(MODELS)}
     assert packed == listed | {Path(name).with_suffix(".md").name for name in listed} | {MANIFEST, "README.md"}
