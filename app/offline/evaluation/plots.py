@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +55,7 @@ def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
     prepare_plots(folder)
     figure_class = _figure_class()
     written = []
-    for (sequence, fps), group in groupby(rows, key=lambda row: (row.sequence, row.fps)):
-        own = list(group)
+    for (sequence, fps), own in _by_place(rows).items():
         for kind, draw in (("accuracy", _draw_accuracy), ("stages", _draw_stages)):
             figure = figure_class(figsize=(9, 6), layout="constrained")
             axes = figure.subplots()
@@ -77,9 +75,7 @@ def write_overview(rows: Sequence[Row], path: Path) -> None:
         SettingsError: matplotlib is not installed, or nothing can be written there.
     """
     figure_class = _figure_class()
-    panels: dict[tuple[str, float], list[Row]] = {}
-    for row in rows:
-        panels.setdefault((row.sequence, row.fps), []).append(row)
+    panels = _by_place(rows)
     n_lines = -(-len(panels) // _PANELS_ACROSS)
     figure = figure_class(figsize=(5.5 * _PANELS_ACROSS, 4 * n_lines), layout="constrained")
     grid = figure.subplots(n_lines, _PANELS_ACROSS, squeeze=False).ravel()
@@ -95,6 +91,14 @@ def write_overview(rows: Sequence[Row], path: Path) -> None:
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=_LEGEND_ACROSS)
     with unfinished_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_OVERVIEW_DPI)
+
+
+def _by_place(rows: Sequence[Row]) -> dict[tuple[str, float], list[Row]]:
+    """Rows of each sequence at each frame rate, in whatever order they come."""
+    found: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.sequence, row.fps), []).append(row)
+    return found
 
 
 def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:

@@ -13,7 +13,8 @@ from app.offline.evaluation.catalogue import FLEXPATCH, RIVALS
 from app.offline.evaluation.detection import Interval, interval_of
 from app.offline.evaluation.judge import Row
 
-_DECIMALS = 5
+_DECIMALS = 9
+"""Enough for a comparison of what was written to come out the same: two rivals may differ by a few pixels."""
 COLUMNS: Sequence[tuple[str, str, int]] = (
     ("MPx", "megapixels_per_frame", 3),
     ("calls", "detector_calls", 2),

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from app.cli import main
 from app.core.errors import SettingsError
 from app.offline.evaluation.judge import Row
+from app.offline.evaluation.report import as_json, compare
 from app.offline.evaluation.summary import markdown, read_results
 
 FIELDS = {item.name for item in fields(Row)} - {"ap50_draws"}
@@ -56,6 +58,20 @@ def test_an_interval_is_not_that_of_rivals_from_another_file(tmp_path: Path) -> 
     text = report(tmp_path, street("b", 2, 0.6, -0.2, -0.05), better)
     assert "| b | 10 | .080: .600 / .750 |" in text
     assert "with an interval" not in text
+
+
+def test_what_evaluate_compared_is_compared_alike_when_read_again(tmp_path: Path) -> None:
+    """Two rivals a few pixels apart, of which one sees twice as much, and FlexPatch between them."""
+    draws = np.linspace(0, 0.01, 50)
+    figures = (("fixed", 0.0500001, 0.4), ("fixed", 0.0500023, 0.8), ("flexpatch", 0.0500011, 0.7))
+    items = [row("a", method, f"{at} every 2", at, ap) for method, at, ap in figures]
+    rows = [Row(**item, ap50_draws=item["ap50"] + draws * number) for number, item in enumerate(items, 1)]
+    (tmp_path / "rows.json").write_text(json.dumps(as_json(rows)))
+    (before,), (after,) = compare(rows), read_results([tmp_path / "rows.json"]).points()
+    assert after.gain == pytest.approx(before.gain, abs=1e-3)
+    assert before.gain_interval is not None
+    assert after.gain_interval is not None
+    assert after.gain_interval.low == pytest.approx(before.gain_interval.low)
 
 
 def test_files_with_flexpatch_and_with_its_rivals_can_be_joined(tmp_path: Path) -> None:
