@@ -73,6 +73,10 @@ class CanvasLayout:
         """(K, 2) canvas pixels per frame pixel, in x and y."""
         return (self.target[:, 2:] - self.target[:, :2]) / (self.source[:, 2:] - self.source[:, :2])
 
+    def shows_all_of(self, frame: Size) -> bool:
+        """Whether one patch holds the whole frame."""
+        return bool(contains(self.source, FrameBoxes(np.array([[0, 0, *frame]], np.float32))).any())
+
     @property
     def fill(self) -> float:
         """Share of the canvas that patches cover."""

@@ -31,6 +31,8 @@ class Parts:
     """An object's score is the evidence of all looks; else the last look's score."""
     weak_matches: bool = True
     """Detections of low score may confirm tracks."""
+    credibility: bool = True
+    """Learn which scores can be believed, and doubt faint finds on patches; else take every score at face value."""
     camera_motion: bool = True
     """Follow the camera's own motion."""
 

@@ -168,7 +168,9 @@ class Pipeline:
             self._restart(stream)
         else:
             self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera or STILL)
-        self.last_prediction = self._tracker.judge(prepared, frame.pts_s)
+        self.last_prediction = self._tracker.judge(
+            prepared, frame.pts_s, dt_s, with_credibility=self._config.parts.credibility
+        )
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
         must_look = is_new_scene and frame.pts_s - self._must_look_pts_s >= MUST_LOOK_INTERVAL_S
         if must_look:

@@ -119,9 +119,10 @@ def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating], acuity: Acuit
     seen = acuity.clarity(on_canvas) * blind
     found = acuity.detectability(on_canvas) * blind
     evidence = tracks.evidence.astype(np.float64)
-    mending = tracks.failure * evidence
-    doubt = DOUBT_WEIGHT * evidence * (1 - evidence) / (tracks.n_looks + 1)
-    sharpening = SHARPEN_WEIGHT * evidence * np.maximum(seen - tracks.clarity, 0)
+    credibility = tracks.credibility.astype(np.float64)
+    mending = tracks.failure * credibility
+    doubt = DOUBT_WEIGHT * credibility * (1 - evidence) / (tracks.n_looks + 1)
+    sharpening = SHARPEN_WEIGHT * credibility * np.maximum(seen - tracks.clarity, 0)
     return np.asarray(mending * found + doubt * seen + sharpening)
 
 

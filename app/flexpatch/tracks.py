@@ -69,6 +69,8 @@ class TrackTable:
     total_acceleration: NDArray[np.float32]
     """(N,) summed since then."""
     total_round_trip: NDArray[np.float32]
+    credibility: NDArray[np.float32]
+    """(N,) chance that there is an object at all."""
     failure: NDArray[np.float32]
     """(N,) probability that the box no longer overlaps its object by half."""
 
@@ -156,6 +158,7 @@ def new_tracks(
         worst_inlier_ratio=ones.copy(),
         total_acceleration=zeros.copy(),
         total_round_trip=zeros.copy(),
+        credibility=ones.copy(),
         failure=zeros.copy(),
     )
 

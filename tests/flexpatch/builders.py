@@ -196,7 +196,7 @@ class PaperStage:
         for _ in range(n):
             self.pts_s += FRAME_S
             self.tracker.propagate(self.frame, self.frame, self.pts_s, FRAME_S)
-            self.tracker.judge(self.frame, self.pts_s)
+            self.tracker.judge(self.frame, self.pts_s, FRAME_S)
 
 
 def tracks_at(

@@ -280,6 +280,13 @@ def test_of_two_tracks_the_failing_one_is_looked_at_first() -> None:
     assert values[2] > values.get(1, 0.0)
 
 
+def test_of_two_failing_tracks_the_credible_one_is_looked_at_first() -> None:
+    tracks = tracks_at(frame_boxes(PERSON, (200, 500, 250, 620)), failure=0.9)
+    tracks.credibility[:] = [0.01, 1.0]
+    plan = Situation(scene_of(STREET, tracks, unseen_s=0.03), 1e-6).plan()
+    assert taken_ids(plan) == {2}
+
+
 def test_neighbours_share_a_patch() -> None:
     boxes = frame_boxes(PERSON, (960, 505, 1010, 625))
     plan = Situation(scene_of(STREET, tracks_at(boxes, failure=0.9), unseen_s=0.03), 1e-6).plan()

@@ -5,7 +5,7 @@ import pytest
 
 from app.core.types import Size
 from app.flexpatch.acuity import PRIOR_HALF_PX, Acuity, Sightings
-from app.flexpatch.config import PipelineConfig
+from app.flexpatch.config import Parts, PipelineConfig
 from app.flexpatch.failure import hand_set_model
 from app.flexpatch.tracker import Tracker, examined_height
 from app.vision.cpu import CpuVision
@@ -228,6 +228,31 @@ def test_hits_are_the_tracks_confirmed_or_born_by_the_look() -> None:
 
 def test_a_track_may_start_at_any_score_above_the_floor() -> None:
     assert len(stage_with(PERSON, score=0.06).tracks) == 1
+
+
+@pytest.mark.parametrize(("score", "has_credibility", "n_born"), [(0.1, True, 0), (0.2, True, 1), (0.1, False, 1)])
+def test_a_faint_find_on_a_patch_is_doubted(score: float, has_credibility: bool, n_born: int) -> None:
+    stage = PaperStage(config=PipelineConfig(parts=Parts(credibility=has_credibility)))
+    stage.see(in_frame(frame_boxes(PERSON), score), one_patch((500, 200, 800, 600), 1.0))
+    assert len(stage.tracks) == n_born
+
+
+def test_a_faint_detection_on_a_patch_confirms_what_is_known() -> None:
+    stage = stage_with(PERSON)
+    outcome = stage.see(in_frame(frame_boxes(PERSON), 0.1), one_patch((500, 200, 800, 600), 1.0))
+    assert outcome.hits.tolist() == [1]
+
+
+def test_tracks_that_many_others_are_as_faint_as_are_hardly_believed() -> None:
+    faint = [
+        (20.0 + 40 * (i % 30), 30.0 + 120 * (i // 30), 50.0 + 40 * (i % 30), 90.0 + 120 * (i // 30)) for i in range(60)
+    ]
+    stage = PaperStage()
+    stage.see(in_frame(frame_boxes(PERSON, *faint), [0.8] + [0.1] * 60))
+    stage.pass_frames()
+    assert stage.tracks.credibility[0] == 1
+    assert len(stage.tracks) == 61
+    assert stage.tracks.credibility[1:].max() < 0.1
 
 
 # ------------------------------------------------------------------------------------------ what was examined

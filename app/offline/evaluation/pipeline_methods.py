@@ -31,6 +31,7 @@ ABLATIONS: Mapping[str, Parts] = MappingProxyType(
         "no-small-canvases": Parts(small_canvases=False),
         "no-fused-looks": Parts(fused_looks=False),
         "no-weak-matches": Parts(weak_matches=False),
+        "no-credibility": Parts(credibility=False),
         "no-camera-motion": Parts(camera_motion=False),
     }
 )
