@@ -53,7 +53,8 @@ EVIDENCE_MEMORY = 0.2
 """Weight that the newest look has at least in a track's evidence."""
 BIRTH_SCORE, PATCH_BIRTH_SCORE = 0.05, 0.15
 """Fainter detections start no tracks: on whole frames, and on patches. Patches lack surroundings: with NanoDet-m (two
-clips, two streets) a pixel of theirs shows 3 to 57 times as much that is nothing, at mean scores of 0.05 to 0.09."""
+clips, two streets) a pixel of theirs shows 3 to 57 times as much that is nothing, at mean scores of 0.05 to 0.09.
+Tiles, which show no more of it than whole frames, could be excepted: that made no difference."""
 MIN_EVIDENCE = 0.03
 DUPLICATE_IOU = 0.7
 BLEND_BELOW_FAILURE = 0.3
@@ -119,7 +120,11 @@ class Tracker:
         self._camera_velocity = np.zeros(2, np.float32)
 
     def restrict(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
-        """Drop the tracks of other classes (None: none) and those that stand in ignored regions."""
+        """Drop the tracks of other classes (None: none) and those that stand in ignored regions.
+
+        What scores were worth is learned anew: those of other classes tell nothing of it.
+        """
+        self._credibility = Credibility()
         if len(self.tracks):
             self.tracks.keep(is_wanted(self.tracks.boxes, self.tracks.class_ids, class_ids, is_ignored))
 
@@ -255,8 +260,10 @@ class Tracker:
             tracks.ncc = correlation(tracks.templates, self._vision.templates(frame, tracks.boxes))
             self._remember_worst()
             tracks.failure = self._failure_model.predict(failure_features(tracks, pts_s, frame.size))
-            self._credibility.learn(tracks.evidence, dt_s)
-            tracks.credibility = self._credibility.of(tracks.evidence) if with_credibility else tracks.evidence.copy()
+            tracks.credibility = tracks.evidence.copy()
+            if with_credibility:
+                self._credibility.learn(tracks.evidence, dt_s)
+                tracks.credibility = self._credibility.of(tracks.evidence)
         return Prediction(tracks.ids.copy(), FrameBoxes(tracks.boxes.copy()), tracks.evidence.copy())
 
     def _remember_worst(self) -> None:

@@ -255,6 +255,18 @@ def test_tracks_that_many_others_are_as_faint_as_are_hardly_believed() -> None:
     assert stage.tracks.credibility[1:].max() < 0.1
 
 
+def test_what_scores_were_worth_is_learned_anew_for_other_classes() -> None:
+    stage = PaperStage()
+    stage.see(in_frame(frame_boxes(*[(20.0 + 40 * i, 30, 50.0 + 40 * i, 90) for i in range(30)]), 0.1, class_ids=1))
+    stage.pass_frames()
+    assert stage.tracks.credibility.max() < 0.5
+    stage.tracker.restrict(frozenset([0]), None)
+    stage.see(in_frame(frame_boxes(PERSON), 0.1))
+    stage.pass_frames()
+    assert len(stage.tracks) == 1
+    assert stage.tracks.credibility[0] > 0.03
+
+
 # ------------------------------------------------------------------------------------------ what was examined
 
 FRAME = Size(1280, 720)
