@@ -6,8 +6,14 @@ DETECTOR ?=
 PORT ?= 8000
 JSON ?=
 DATA ?= ../shared/data
-EVALUATED ?= $(or $(wildcard $(addprefix $(DATA)/,ADL-Rundle-6 PETS09-S2L1 UAV123-wakeboard10)),$(STREETS))
-STREETS := 'synthetic:1920x1080@30?objects=30&seed=201&frames=150' 'synthetic:1280x720@10?objects=25&seed=202&pan=1&shake=1&frames=100'
+RECORDED := $(wildcard $(addprefix $(DATA)/,ADL-Rundle-6 UAV123-wakeboard10 PETS09-S2L1))
+COMPOSITES := $(if $(wildcard $(DATA)/derive.py),mosaic pan plaza4k)
+FRAMES_mosaic := 150
+FRAMES_pan := 300
+FRAMES_plaza4k := 60
+STREETS := 'synthetic:1920x1080@30?objects=30&seed=201&frames=150' 'synthetic:1280x720@10?objects=25&seed=202&pan=1&shake=1&frames=100' 'synthetic:1920x1080@10?objects=25&seed=203&night=1&frames=100'
+EVALUATED ?= $(or $(strip $(RECORDED) $(addprefix $(OUT)/composites/,$(COMPOSITES))),$(STREETS))
+SNAPSHOTS := $(if $(filter file,$(origin EVALUATED)),$(wildcard $(addprefix $(DATA)/MOT17-mini/,MOT17-04-FRCNN MOT17-02-FRCNN)))
 OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
@@ -32,11 +38,19 @@ lint: install-dev ## Formatting, lint, types and import layers
 bench: install ## Milliseconds per stage on the synthetic street (DETECTOR=FILE.onnx JSON=FILE)
 	$(BIN)/flexpatch bench $(if $(DETECTOR),--detector $(DETECTOR)) $(if $(JSON),--json $(JSON))
 
+define derive
+	@test -e $(1)/seqinfo.ini || $(BIN)/python $(DATA)/derive.py $(2) $(1) --frames $(FRAMES_$(2))
+
+endef
+
+evaluate: EVALUATE = $(BIN)/flexpatch evaluate --detector $(or $(DETECTOR),$(error Name a detector: make evaluate DETECTOR=FILE.onnx))
 evaluate: OUT := $(or $(OUT),out/evaluation)
 evaluate: install-dev ## Accuracy against pixels, beside every rival (DETECTOR=FILE.onnx EVALUATED="FOLDER …" OUT=DIR)
 	@mkdir -p $(OUT)
-	$(BIN)/flexpatch evaluate $(EVALUATED) --detector $(or $(DETECTOR),$(error Name a detector: make evaluate DETECTOR=FILE.onnx)) --json $(OUT)/rows.json --plots $(OUT)
-	$(BIN)/flexpatch summary $(OUT)/rows.json --plot $(OUT)/overview.png > $(OUT)/summary.md
+	$(foreach folder,$(filter $(OUT)/composites/%,$(EVALUATED)),$(call derive,$(folder),$(notdir $(folder))))
+	$(EVALUATE) $(EVALUATED) --json $(OUT)/rows.json --plots $(OUT)
+	$(if $(SNAPSHOTS),$(EVALUATE) $(SNAPSHOTS) --fps 30 --json $(OUT)/snapshots.json)
+	$(BIN)/flexpatch summary $(OUT)/rows.json $(if $(SNAPSHOTS),$(OUT)/snapshots.json) --plot $(OUT)/overview.png > $(OUT)/summary.md
 	@echo "Written    $(OUT)/summary.md"
 
 train: OUT := $(or $(OUT),out/train)
