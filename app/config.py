@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     models_dir: Path = Field(
         Path("models"), description="Folder of the models that sessions may name; no other file is opened."
     )
+    models_mirror: str | None = Field(
+        None,
+        description="Folder or address where `flexpatch models pull` finds models; null: where they are published.",
+    )
 
     max_sessions: int = Field(64, ge=1, le=10_000, description="Sessions admitted at once.")
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest encoded frame, in bytes.")

@@ -181,7 +181,7 @@ async def _reap(registry: SessionRegistry) -> None:
 
 def _checks(catalogue: DetectorCatalogue, registry: SessionRegistry) -> Sequence[Check]:
     detector = catalogue.default
-    advice = "No detector is configured: start with --detector FILE.onnx (or FLEXPATCH_DETECTOR)."
+    advice = "No detector is configured: start with --detector FILE.onnx or NAME (see flexpatch models list)."
     running = f"{detector.name} on {detector.backend}." if detector else advice
     admission = "Sessions are admitted." if registry.is_open else "The service is shutting down."
     return (
@@ -191,7 +191,7 @@ def _checks(catalogue: DetectorCatalogue, registry: SessionRegistry) -> Sequence
 
 
 def _load(settings: Settings, path: Path, family: str | None) -> Detector:
-    return load_detector(path, family=family, threads=settings.detector_threads)
+    return load_detector(path, family=family, threads=settings.detector_threads, folders=(settings.models_dir,))
 
 
 def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture:

@@ -62,7 +62,7 @@ def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) ->
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("serve", "run", "train", "bench"))
+    assert all(command in out for command in ("serve", "run", "train", "bench", "models"))
 
 
 @pytest.mark.parametrize("command", ["serve", "run", "train", "bench"])
@@ -317,7 +317,7 @@ def test_the_service_says_where_it_is_and_ends_when_told_to(number: signal.Signa
     with process(["serve", "--port", "0"]) as running:
         url = read_line(running).split()[-1]
         assert read_line(running).split()[-1] == f"{url}/docs"
-        assert "make run DETECTOR=FILE.onnx" in read_line(running)
+        assert "make run DETECTOR=yolox-nano" in read_line(running)
         assert httpx.get(f"{url}/livez").status_code == 200
         assert httpx.get(f"{url}/readyz").status_code == 503
         running.send_signal(number)

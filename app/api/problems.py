@@ -54,6 +54,8 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
         errors.ModelError: Problem(422, "Model not usable"),
         errors.ModelNotFound: Problem(422, "No such model"),
         errors.ModelUnreadable: Problem(422, "Model cannot be read"),
+        errors.ModelAltered: Problem(422, "Model is not the one that was installed"),
+        errors.ModelExists: Problem(409, "Model exists already"),
         errors.ModelNotRecognised: Problem(422, "Model is of an unknown kind"),
         errors.SettingsError: Problem(422, "Setting makes no sense"),
         errors.SessionError: Problem(409, "Session does not allow this"),
@@ -66,6 +68,7 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
         errors.QueueFull: Problem(429, "Session is busy", True),
         errors.ResultNotFound: Problem(404, "No such result", True),
         errors.DetectorFailed: Problem(503, "Detector failed on this frame", True, 1.0),
+        errors.DownloadFailed: Problem(502, "File could not be fetched", True),
     }
 )
 

@@ -12,6 +12,7 @@ import typer
 from app.cli.bench import bench_command
 from app.cli.endings import SIGNALLED, ReaderLeft
 from app.cli.evaluate import evaluate_command
+from app.cli.models import models_commands
 from app.cli.run import run_command
 from app.cli.serve import serve_command
 from app.cli.summary import summary_command
@@ -31,6 +32,7 @@ app.command("evaluate")(evaluate_command)
 app.command("summary")(summary_command)
 app.command("train")(train_command)
 app.command("bench")(bench_command)
+app.add_typer(models_commands, name="models")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,11 @@ from app.detect.loader import load_detector
 
 DetectorOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.onnx", help="Detector model. Default: FLEXPATCH_DETECTOR.", show_default=False),
+    typer.Option(
+        metavar="FILE.onnx|NAME",
+        help="Detector: a file, or the name of an installed model. Default: FLEXPATCH_DETECTOR.",
+        show_default=False,
+    ),
 ]
 FamilyOption = Annotated[
     str | None,
@@ -28,7 +32,10 @@ FamilyOption = Annotated[
 
 def required_detector(settings: Settings) -> Detector:
     if settings.detector is None:
-        raise SettingsError("No detector is given: add --detector FILE.onnx, or set FLEXPATCH_DETECTOR.")
+        raise SettingsError(
+            "No detector is given: add --detector FILE.onnx, or install one and name it: "
+            "flexpatch models pull yolox-nano, and --detector yolox-nano."
+        )
     return load_detector(
         settings.detector,
         family=settings.detector_family,

@@ -71,7 +71,8 @@ def _addresses(settings: Settings, port: int) -> Iterator[str]:
     if settings.detector is None:
         yield (
             "There is no detector yet, so /readyz says 503 and sessions must name one of the models folder. "
-            "Give one: make run DETECTOR=FILE.onnx, or flexpatch serve --detector FILE.onnx"
+            "Install one (flexpatch models pull yolox-nano) and give it: make run DETECTOR=yolox-nano, "
+            "or flexpatch serve --detector FILE.onnx"
         )
 
 

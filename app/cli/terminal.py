@@ -5,7 +5,16 @@ from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 def version_text() -> str:
@@ -46,3 +55,25 @@ def progress_bar(console: Console, *, is_quiet: bool = False) -> Progress:
         transient=True,
         disable=is_quiet or not console.is_terminal,
     )
+
+
+@contextmanager
+def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for bytes that come: how many, of how many, how fast."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(name, total=None)
+
+    def advance(n_have: int, n_all: int | None) -> None:
+        bar.update(task, completed=n_have, total=n_all)
+
+    with bar:
+        yield advance

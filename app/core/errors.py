@@ -13,6 +13,8 @@ FlexPatchError
 │   ├── ModelError               a detector or failure model cannot be used
 │   │   ├── ModelNotFound        no such file or name
 │   │   ├── ModelUnreadable      damaged, or not a model at all
+│   │   ├── ModelAltered         not the file that its SHA-256 stands for
+│   │   ├── ModelExists          another model has that name
 │   │   └── ModelNotRecognised   readable, but its outputs fit no known decoder
 │   └── SettingsError            a setting or option has no meaning here
 ├── SessionError
@@ -23,7 +25,8 @@ FlexPatchError
 │   ├── SessionNeedsDetector     the service has no detector to give it
 │   ├── QueueFull                the session's bounded queue; try again later
 │   └── ResultNotFound           that frame is not, or no longer, in the log
-└── DetectorFailed               inference itself failed
+├── DetectorFailed               inference itself failed
+└── DownloadFailed               a file could not be fetched
 
 Errors carry data; `app.api.problems` alone knows status codes.
 """
@@ -81,6 +84,14 @@ class ModelUnreadable(ModelError):
     """The model file is damaged or not a model."""
 
 
+class ModelAltered(ModelError):
+    """The file is not the one that its SHA-256 stands for."""
+
+
+class ModelExists(ModelError):
+    """Another model has that name."""
+
+
 class ModelNotRecognised(ModelError):
     """The model is readable, but its outputs fit no known decoder."""
 
@@ -130,3 +141,7 @@ class ResultNotFound(SessionError):
 
 class DetectorFailed(FlexPatchError):
     """The inference runtime reported an error while running the detector."""
+
+
+class DownloadFailed(FlexPatchError):
+    """A file could not be fetched from where it is published."""

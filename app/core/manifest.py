@@ -1,13 +1,20 @@
-"""`manifest.json` of a models folder: what each file is, and the SHA-256 that it must have."""
+"""What is recorded of a models folder: what each file is, and the SHA-256 that it must have.
+
+`manifest.json` says so of the models that are shipped, `installed.json` of those that were added on this machine.
+"""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core.errors import ModelUnreadable
+from app.core.errors import ModelAltered, ModelUnreadable
 
 MANIFEST = "manifest.json"
+INSTALLED = "installed.json"
+
+
+_NEEDED = {"file", "sha256", "task"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +29,56 @@ class ModelEntry:
 
 
 def read_manifest(folder: Path) -> tuple[ModelEntry, ...]:
-    """The entries of a folder's manifest; none where there is no manifest.
-
-    Each entry is an object with at least `file`, `sha256` and `task`; `input`, `classes`, `features`, `licence` and
-    `made` (how it was made) are for people.
+    """The entries of a folder's two lists; none where there is no list.
 
     Raises:
-        ModelUnreadable: the manifest cannot be read, or an entry lacks one of the three.
+        ModelUnreadable: a list cannot be read, or an entry lacks one of the three.
     """
-    path = folder / MANIFEST
+    items = read_list(folder / MANIFEST) + read_list(folder / INSTALLED)
+    return tuple(ModelEntry(str(item["file"]), str(item["sha256"]).lower(), str(item["task"])) for item in items)
+
+
+def read_list(path: Path) -> list[dict[str, object]]:
+    """The entries of one list, as they are.
+
+    Each is an object with at least `file`, `sha256` and `task`; `input`, `classes`, `features`, `licence` and `made`
+    (how it was made) are for people.
+
+    Raises:
+        ModelUnreadable: the list cannot be read, or an entry lacks one of the three.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(ModelEntry(str(item["file"]), str(item["sha256"]).lower(), str(item["task"])) for item in content)
     except FileNotFoundError:
-        return ()
+        return []
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnreadable(f"{path} is not a manifest in JSON: {error}.") from error
-    except (KeyError, TypeError) as error:
-        raise ModelUnreadable(
-            f"{path} is no manifest: it must be a list of entries with file, sha256 and task ({error})."
-        ) from error
+    if not isinstance(content, list) or not all(isinstance(item, dict) and set(item) >= _NEEDED for item in content):
+        raise ModelUnreadable(f"{path} is no manifest: it must be a list of entries with file, sha256 and task.")
+    return content
+
+
+def check_recorded(path: Path) -> None:
+    """Make sure that a file of a models folder is the one that is recorded there, if one is.
+
+    Raises:
+        ModelAltered: it is another.
+        ModelUnreadable: the folder's lists cannot be read.
+    """
+    recorded = [entry.sha256 for entry in read_manifest(path.parent) if entry.file == path.name]
+    if recorded and sha256_of_file(path) not in recorded:
+        raise ModelAltered(
+            f"{path} is not the model that was installed under that name: its SHA-256 is another. "
+            f"Install it again (flexpatch models pull {path.stem}), or record this one (flexpatch models add)."
+        )
 
 
 def sha256_of(data: bytes) -> str:
     """The SHA-256 of a file's content, 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """The same of a file, which need not fit into memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

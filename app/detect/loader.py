@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.core.errors import ModelError, ModelNotFound, ModelUnreadable
+from app.core.manifest import check_recorded
 from app.core.types import Detector
 from app.detect.onnx import OnnxDetector
 
@@ -33,11 +34,14 @@ def load_detector(
     Raises:
         ModelNotFound: there is no such file or name.
         ModelUnreadable: the file is damaged, or no ONNX model.
+        ModelAltered: a folder's lists say that the file should be another.
         ModelNotRecognised: it is no detector of a known family.
         ModelError: it is a TensorRT engine, which this version cannot run.
         SettingsError: an argument is outside its range.
     """
     path = find_model(path_or_name, folders)
+    if path.parent.resolve() in {folder.resolve() for folder in folders}:
+        check_recorded(path)
     return OnnxDetector(path, family=family, threads=threads, score_floor=score_floor, nms_iou=nms_iou)
 
 

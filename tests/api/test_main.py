@@ -1,5 +1,6 @@
 """The wiring: the real pipeline behind the real API."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 
 from app.core.clock import SystemClock
-from app.core.errors import ModelNotFound
+from app.core.errors import ModelAltered, ModelNotFound
+from app.core.manifest import INSTALLED
 from app.core.types import CanvasBoxes, CanvasDetections, CaptureTime, Frame, TrackedObject
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.pipeline import Pipeline
 from app.main import create_app, failure_model
 from app.vision.cpu import CpuVision
 from tests.api.conftest import Api, settings
+from tests.detect.graphs import square_finder
 from tests.sessions.fakes import START_UNIX_S, Bench, BlindDetector, decode_small
 
 N_FRAMES = 8
@@ -107,3 +110,15 @@ def test_a_detector_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> 
 def test_a_failure_model_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         create_app(settings(failure_model=tmp_path / "none.json"))
+
+
+def test_an_altered_model_is_run_neither_by_default_nor_for_a_session(tmp_path: Path) -> None:
+    square_finder(tmp_path / "mine.onnx")
+    recorded = [{"file": "mine.onnx", "sha256": "0" * 64, "task": "detection"}]
+    (tmp_path / INSTALLED).write_text(json.dumps(recorded), encoding="utf-8")
+    with pytest.raises(ModelAltered):
+        create_app(settings(detector="mine", models_dir=tmp_path))
+    with start_blocking_portal() as portal:
+        api = Api(create_app(settings(models_dir=tmp_path)), portal, Bench())
+        response = api.post("/sessions", json={"detector": "mine"})
+    assert (response.status_code, response.json()["code"]) == (422, "model_altered")

@@ -1,0 +1,1 @@
+"""The models folder: known public detectors by name, fetched, checked and recorded."""
