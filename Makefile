@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: install ## Start the service on http://127.0.0.1:8000 (DETECTOR=FILE.onnx PORT=8000)
+run: install ## Start the service on http://127.0.0.1:8000 (DETECTOR=FILE.onnx or NAME, PORT=8000)
 	$(BIN)/flexpatch serve --port $(PORT) $(if $(DETECTOR),--detector $(DETECTOR))
 
 test: lint ## Lint, types, layers and the whole default test suite

@@ -36,11 +36,12 @@ def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 def test_a_model_is_pulled_listed_run_and_verified(mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "pull", "finder", "--mirror", str(mirror)]) == 0
     assert "flexpatch serve --detector finder" in capsys.readouterr().err
-    assert listed(capsys)["finder"] == "ok"
+    assert listed(capsys)["finder"] == "installed"
     assert listed(capsys)["yolox-nano"] == "known"
     assert main(["run", STREET, "--detector", "finder", "--json"]) == 0
-    assert main(["models", "verify", "finder"]) == 0
-    assert "installed" in capsys.readouterr().out
+    capsys.readouterr()
+    assert main(["models", "verify", "finder", "--json"]) == 0
+    assert [model["state"] for model in json.loads(capsys.readouterr().out)["models"]] == ["ok"]
 
 
 def test_the_mirror_may_come_from_the_environment(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +60,12 @@ def test_an_altered_model_fails_verify_and_is_not_run(mirror: Path, capsys: pyte
     assert "mine is altered" in captured.err
     assert main(["run", STREET, "--detector", "mine"]) == 2
     assert "is not the model that was installed" in capsys.readouterr().err
+
+
+def test_words_in_brackets_are_shown_as_they_are(mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "add", str(mirror / "finder.onnx"), "--licence", "[/red] ours"]) == 0
+    assert main(["models", "list"]) == 0
+    assert "[/red] ours" in capsys.readouterr().out
 
 
 def test_the_list_is_a_table_that_a_pipe_gets_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.endings import ended_in_order
 from app.cli.terminal import download_bar, say
@@ -28,7 +29,14 @@ MirrorOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Give up another model that has the name.")]
 
-_SHOWN = {"ok": "installed", "altered": "ALTERED", "missing": "MISSING", "unrecorded": "not recorded", "known": "-"}
+_SHOWN = {
+    "installed": "installed",
+    "ok": "ok",
+    "altered": "ALTERED",
+    "missing": "MISSING",
+    "unrecorded": "not recorded",
+    "known": "-",
+}
 
 
 @models_commands.command("list")
@@ -48,8 +56,8 @@ def pull_command(
 
     A download that breaks off is continued, by the same command too. With a mirror, whatever it has can be named.
     """
-    store = _store(mirror)
     console = Console(stderr=True)
+    store = _store(console, mirror)
     with ended_in_order():
         for name in names:
             with download_bar(console, name) as advance:
@@ -67,9 +75,10 @@ def add_command(
     replace: ReplaceOption = False,
 ) -> None:
     """Copy a detector into the models folder, once it is recognised, and record its SHA-256."""
+    console = Console(stderr=True)
     with ended_in_order():
-        model = _store().add(file, name, licence, replace=replace)
-    say(Console(stderr=True), f"Added      {model.name}: input {model.input}, SHA-256 {model.sha256}")
+        model = _store(console).add(file, name, licence, replace=replace)
+    say(console, f"Added      {model.name}: input {model.input}, SHA-256 {model.sha256}")
 
 
 @models_commands.command("verify")
@@ -88,13 +97,18 @@ def verify_command(
     checked = _store().verify(names or ())
     _show(checked, as_json=as_json)
     if bad := [f"{model.name} is {model.state}" for model in checked if model.state != "ok"]:
-        typer.echo(f"Error: {'; '.join(bad)}. Install again with flexpatch models pull.", err=True)
+        typer.echo(f"Error: {'; '.join(bad)}. Install again what came by pull or add.", err=True)
         raise typer.Exit(1)
 
 
-def _store(mirror: str | None = None) -> ModelStore:
+def _store(console: Console | None = None, mirror: str | None = None) -> ModelStore:
     settings = load_settings(None, {"models_mirror": mirror})
-    return ModelStore(settings.models_dir, settings.models_mirror)
+
+    def on_wait() -> None:
+        if console:
+            say(console, f"Waiting    for another command that changes {settings.models_dir}")
+
+    return ModelStore(settings.models_dir, settings.models_mirror, on_wait=on_wait)
 
 
 def _show(models: list[StoredModel], *, as_json: bool) -> None:
@@ -105,7 +119,8 @@ def _show(models: list[StoredModel], *, as_json: bool) -> None:
     for model in models:
         size = "" if model.n_bytes is None else f"{model.n_bytes / 1e6:.1f}"
         shown_input = model.input if model.task == TASK else ""
-        table.add_row(model.name, _SHOWN[model.state], model.task, size, shown_input, model.licence)
+        cells = (model.name, _SHOWN[model.state], model.task, size, shown_input, model.licence)
+        table.add_row(*(Text(cell) for cell in cells))
     # What reads a pipe or a file gets the table whole.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)

@@ -61,7 +61,7 @@ def progress_bar(console: Console, *, is_quiet: bool = False) -> Progress:
 def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar for bytes that come: how many, of how many, how fast."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),

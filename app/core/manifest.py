@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 INSTALLED = "installed.json"
 
 
-_NEEDED = {"file", "sha256", "task"}
+_LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def read_manifest(folder: Path) -> tuple[ModelEntry, ...]:
         ModelUnreadable: a list cannot be read, or an entry lacks one of the three.
     """
     items = read_list(folder / MANIFEST) + read_list(folder / INSTALLED)
-    return tuple(ModelEntry(str(item["file"]), str(item["sha256"]).lower(), str(item["task"])) for item in items)
+    return tuple(ModelEntry(str(item["file"]), str(item["sha256"]), str(item["task"])) for item in items)
 
 
 def read_list(path: Path) -> list[dict[str, object]]:
@@ -49,13 +49,22 @@ def read_list(path: Path) -> list[dict[str, object]]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnreadable(f"{path} is not a manifest in JSON: {error}.") from error
-    if not isinstance(content, list) or not all(isinstance(item, dict) and set(item) >= _NEEDED for item in content):
-        raise ModelUnreadable(f"{path} is no manifest: it must be a list of entries with file, sha256 and task.")
-    return content
+    if not isinstance(content, list) or not all(_is_entry(item) for item in content):
+        raise ModelUnreadable(
+            f"{path} is no manifest: it must be a list of entries with file (a name), sha256 and task."
+        )
+    return [{**item, "sha256": item["sha256"].lower()} for item in content]
+
+
+def _is_entry(item: object) -> bool:
+    if not isinstance(item, dict) or not all(isinstance(item.get(name), str) for name in ("file", "sha256", "task")):
+        return False
+    file = item["file"]
+    return bool(file) and file.isprintable() and Path(file).name == file and len(file) < _LONGEST_NAME
 
 
 def check_recorded(path: Path) -> None:
@@ -69,7 +78,7 @@ def check_recorded(path: Path) -> None:
     if recorded and sha256_of_file(path) not in recorded:
         raise ModelAltered(
             f"{path} is not the model that was installed under that name: its SHA-256 is another. "
-            f"Install it again (flexpatch models pull {path.stem}), or record this one (flexpatch models add)."
+            f"Install it again, or record this one, by flexpatch models pull or add with --replace."
         )
 
 

@@ -95,9 +95,9 @@ class DetectorStore:
         Raises:
             ModelError: of the kinds that `load_detector` raises.
         """
-        path = find_model(path_or_name, self._folders).resolve()
+        path = find_model(path_or_name, self._folders)
         state = path.stat()
-        key = (path, state.st_mtime_ns, state.st_size, family)
+        key = (path.resolve(), state.st_mtime_ns, state.st_size, family)
         with self._lock:
             detector = self._held.get(key)
             if detector is None:

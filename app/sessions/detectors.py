@@ -51,7 +51,7 @@ class DetectorCatalogue:
             try:
                 path = (folder / candidate).resolve()
                 if path.suffix == _SUFFIX and path.is_relative_to(folder) and path.is_file():
-                    return path
+                    return folder / candidate  # the name, not what it may link to: names are what is recorded
             except (OSError, ValueError):
                 continue
         raise ModelNotFound(f"There is no model {name!r} in the models folder.{self._known()}")

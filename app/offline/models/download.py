@@ -1,11 +1,13 @@
 """Fetching a file over HTTP that goes on where it stopped, in this run of the program or in a later one."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -21,6 +23,16 @@ TIMEOUT_S = 30.0
 
 Advance = Callable[[int, int | None], None]
 """Bytes that are there by now, and in all if that is known."""
+
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class DocumentMissing(DownloadFailed):
+    """The server knows no such document."""
+
+
+class _Transient(Exception):
+    """The same request may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +56,23 @@ class _Origin:
         _note_of(part).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-class DocumentMissing(DownloadFailed):
-    """The server knows no such document."""
-
-
-class _Transient(Exception):
-    """The same request may succeed later."""
-
-
 def fetch(
     address: str,
     part: Path,
     advance: Advance,
     *,
+    n_bytes: int | None = None,
     n_bytes_most: int,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Bring a document to the file `part`.
 
-    What `part` holds of the same, unchanged document is kept, and only the rest is fetched. An attempt that breaks off
-    is followed by others. Whatever happens, `part` is left for the next time.
+    What `part` holds of the same, unchanged document is kept, if the server can tell that it is unchanged, and only the
+    rest is fetched. An attempt that breaks off is followed by others. Whatever happens, `part` is left for the next
+    time.
 
     Args:
+        n_bytes: how long the document is, if that is known.
         n_bytes_most: a longer document is refused.
     Raises:
         DocumentMissing: there is no such document.
@@ -73,23 +80,28 @@ def fetch(
         OSError: `part` cannot be written.
     """
     shown = without_credentials(address)
+    try:
+        client = httpx.Client(follow_redirects=True, timeout=TIMEOUT_S)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise DownloadFailed(
+            f"{shown} cannot be fetched: a proxy is set that cannot be used (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, "
+            "NO_PROXY)."
+        ) from error
     last: Exception | None = None
-    with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S) as client:
+    with client:
         for attempt in range(ATTEMPTS):
             if attempt:
                 pause(PAUSE_S * 2 ** (attempt - 1))
             try:
-                _attempt(client, address, part, advance, n_bytes_most)
+                _Attempt(address, part, advance, n_bytes, n_bytes_most).run(client)
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
+                raise DownloadFailed(f"{shown} could not be fetched: it, or where it leads, is no address.") from error
             except (httpx.TransportError, _Transient) as error:
                 last = error
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise DownloadFailed(f"{shown} could not be fetched: {error}.") from error
             else:
                 return
-    reason = str(last).rstrip(".") or type(last).__name__
-    raise DownloadFailed(
-        f"{shown} could not be fetched in {ATTEMPTS} attempts: {reason}. What has come is kept; try again later."
-    ) from last
+    kept = " What has come is kept; try again later." if part.exists() and part.stat().st_size else ""
+    raise DownloadFailed(f"{shown} could not be fetched in {ATTEMPTS} attempts: {_reason(last)}.{kept}") from last
 
 
 def discard(part: Path) -> None:
@@ -100,7 +112,10 @@ def discard(part: Path) -> None:
 
 def without_credentials(address: str) -> str:
     """The address without user name, password and query, which may hold secrets."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "the address"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -108,69 +123,99 @@ def _note_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.origin")
 
 
-def _attempt(client: httpx.Client, address: str, part: Path, advance: Advance, n_bytes_most: int) -> None:
-    origin = _Origin.of(part)
-    digest = sha256_of(address.encode())
-    is_begun = origin is not None and origin.address == digest and origin.validator
-    n_have = part.stat().st_size if is_begun and part.exists() else 0
-    # Without compression, a byte of the document is a byte of the answer.
-    headers = {"Accept-Encoding": "identity"}
-    if origin and n_have:
-        headers |= {"Range": f"bytes={n_have}-", "If-Range": origin.validator}
-    with client.stream("GET", address, headers=headers) as response:
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and n_have:
-            if response.headers.get("Content-Range") == f"bytes */{n_have}":
+def _reason(error: Exception | None) -> str:
+    """What went wrong; nothing of an address, which may hold secrets."""
+    text = str(error).rstrip(".")
+    return text if text and "URL" not in text else type(error).__name__
+
+
+class _Attempt:
+    """One request, and what comes of it."""
+
+    def __init__(self, address: str, part: Path, advance: Advance, n_bytes: int | None, n_bytes_most: int) -> None:
+        self._address = address
+        self._shown = without_credentials(address)
+        self._part = part
+        self._advance = advance
+        self._n_bytes = n_bytes
+        self._n_bytes_most = n_bytes_most
+
+    def run(self, client: httpx.Client) -> None:
+        digest = sha256_of(self._address.encode())
+        origin = _Origin.of(self._part)
+        if origin is None or origin.address != digest or not origin.validator or not self._part.exists():
+            origin = None
+        n_have = self._part.stat().st_size if origin else 0
+        # Without compression, a byte of the document is a byte of the answer.
+        headers = {"Accept-Encoding": "identity"}
+        if origin and n_have:
+            headers |= {"Range": f"bytes={n_have}-", "If-Range": origin.validator}
+        with client.stream("GET", self._address, headers=headers) as response:
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and n_have:
+                if response.headers.get("Content-Range") != f"bytes */{n_have}":
+                    self._start_anew("the document has changed")
                 return
-            discard(part)
-            raise _Transient("the document has changed")
-        _check(response, address)
-        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-            if not response.headers.get("Content-Range", "").startswith(f"bytes {n_have}-"):
-                discard(part)
-                raise _Transient("the server sent another part than was asked for")
-        else:
-            n_have = 0
-        _Origin(digest, _validator(response)).write(part)
-        _receive(response, part, n_have, advance, n_bytes_most)
+            self._check(response)
+            if response.status_code == HTTPStatus.PARTIAL_CONTENT and origin:
+                self._receive(response, n_have, self._check_part(response, n_have, origin))
+            else:
+                discard(self._part)
+                _Origin(digest, _validator(response)).write(self._part)
+                self._receive(response, 0, self._length(response))
 
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        said = f"the server answered {status} {response.reason_phrase}"
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in {
+            HTTPStatus.TOO_MANY_REQUESTS,
+            HTTPStatus.REQUEST_TIMEOUT,
+        }:
+            raise _Transient(said)
+        if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            kind = DocumentMissing if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} else DownloadFailed
+            raise kind(f"{self._shown} could not be fetched: {said}.")
+        way = [*response.history, response]
+        if way[0].url.scheme == "https" and any(step.url.scheme != "https" for step in way):
+            raise DownloadFailed(f"{self._shown} leads to an address without encryption; not followed.")
 
-def _check(response: httpx.Response, address: str) -> None:
-    status = response.status_code
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in {
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.REQUEST_TIMEOUT,
-    }:
-        raise _Transient(f"the server answered {status} {response.reason_phrase}")
-    if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-        kind = DocumentMissing if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} else DownloadFailed
-        raise kind(
-            f"{without_credentials(address)} could not be fetched: the server answered {status} "
-            f"{response.reason_phrase}."
-        )
-    if urlsplit(address).scheme == "https" and response.url.scheme != "https":
-        raise DownloadFailed(f"{without_credentials(address)} leads to an address without encryption; not followed.")
+    def _check_part(self, response: httpx.Response, n_have: int, origin: _Origin) -> int:
+        """The length of the document of which the answer is the rest."""
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not found or int(found[1]) != n_have:
+            self._start_anew("the server sent another part than was asked for")
+        # Not every server that knows ranges knows If-Range.
+        if _validator(response) not in {"", origin.validator}:
+            self._start_anew("the document has changed")
+        assert found is not None  # noqa: S101 - or it would have started anew
+        return int(found[3])
+
+    def _length(self, response: httpx.Response) -> int | None:
+        length = response.headers.get("Content-Length", "")
+        return int(length) if length.isdigit() else self._n_bytes
+
+    def _start_anew(self, reason: str) -> NoReturn:
+        discard(self._part)
+        raise _Transient(reason)
+
+    def _receive(self, response: httpx.Response, n_have: int, n_all: int | None) -> None:
+        self._refuse_too_long(n_all or 0)
+        with self._part.open("ab" if n_have else "wb") as file:
+            for piece in response.iter_raw():
+                n_have += len(piece)
+                self._refuse_too_long(n_have)
+                file.write(piece)
+                self._advance(n_have, n_all)
+        if n_all is not None and n_have < n_all:
+            raise _Transient(f"the connection ended after {n_have} of {n_all} bytes")
+
+    def _refuse_too_long(self, n_bytes: int) -> None:
+        if n_bytes > self._n_bytes_most:
+            discard(self._part)
+            raise DownloadFailed(
+                f"{self._shown} is longer than the {self._n_bytes_most} bytes expected; it is not the model."
+            )
 
 
 def _validator(response: httpx.Response) -> str:
     tag = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
-
-
-def _receive(response: httpx.Response, part: Path, n_have: int, advance: Advance, n_bytes_most: int) -> None:
-    length = response.headers.get("Content-Length", "")
-    n_all = n_have + int(length) if length.isdigit() else None
-    too_long = DownloadFailed(
-        f"{without_credentials(str(response.request.url))} is longer than the {n_bytes_most} bytes expected; "
-        "it is not the model."
-    )
-    if n_all is not None and n_all > n_bytes_most:
-        discard(part)
-        raise too_long
-    with part.open("ab" if n_have else "wb") as file:
-        for piece in response.iter_raw():
-            file.write(piece)
-            n_have += len(piece)
-            if n_have > n_bytes_most:
-                discard(part)
-                raise too_long
-            advance(n_have, n_all)

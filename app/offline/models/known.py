@@ -32,9 +32,10 @@ class KnownModel:
         return f"{self.name}.onnx"
 
     @property
-    def upstream_file(self) -> str:
-        """What its authors call the file."""
-        return self.address.rpartition("/")[2]
+    def files(self) -> tuple[str, ...]:
+        """What the file may be called: by us, or by its authors, if they gave it a name that tells it from others."""
+        theirs = self.address.rpartition("/")[2]
+        return (self.file,) if theirs == "model.onnx" else (self.file, theirs)
 
 
 _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"

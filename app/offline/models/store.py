@@ -1,34 +1,42 @@
 """The models folder: what is in it, and how something new comes in.
 
-A model takes its name only when all of it has come, its SHA-256 is the expected one, and it was loaded and recognised.
-Until then what was there before stays.
+A model takes its name only when all of it has come, its SHA-256 is the expected one, and it was loaded and recognised
+by itself. Until then what was there before stays.
 """
 
 import fcntl
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
 
 from app.core.errors import ModelAltered, ModelError, ModelExists, ModelNotFound, SettingsError
 from app.core.manifest import INSTALLED, MANIFEST, read_list, sha256_of_file
 from app.core.types import Detector
-from app.detect.loader import load_detector
+from app.detect.loader import find_model, load_detector
 from app.offline.models.download import Advance, DocumentMissing, discard, fetch, without_credentials
 from app.offline.models.known import KNOWN, LARGEST_MODEL_BYTES, KnownModel
-from app.offline.output import text_file, unfinished_file
+from app.offline.output import text_file
 
 TASK = "detection"
 UNKNOWN_LICENCE = "unknown"
 _SUFFIX = ".onnx"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-State = Literal["ok", "altered", "missing", "unrecorded", "known"]
-"""As recorded; another file; no file; a file that nobody recorded; not here, but `pull` can fetch it."""
+State = Literal["installed", "ok", "altered", "missing", "unrecorded", "known"]
+"""A file that is recorded; compared, and as recorded, or not; recorded, but no file; a file that nobody recorded; not
+here, but `pull` can fetch it."""
+Way = Literal["pull", "add"]
+"""How a model came: by its name, or as one's own, which is never given up unasked."""
 Load = Callable[[Path], Detector]
 
 
@@ -37,6 +45,7 @@ class StoredModel:
     """One model of the folder, or one that could be there."""
 
     name: str
+    file: str
     state: State
     task: str
     licence: str
@@ -56,22 +65,19 @@ class ModelStore:
         *,
         known: Mapping[str, KnownModel] = KNOWN,
         load: Load = load_detector,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
             mirror: folder or http(s) address that has the models, instead of where they are published.
             load: loads and recognises a model file; raises what `load_detector` does.
-        Raises:
-            SettingsError: the mirror is neither.
+            on_wait: told when another process has its turn.
         """
-        if mirror is not None and not _is_address(mirror) and not Path(mirror).is_dir():
-            raise SettingsError(
-                f"The mirror {without_credentials(mirror)!r} is neither a folder nor an address (https://…)."
-            )
         self._folder = folder
         self._mirror = mirror
         self._known = known
         self._load = load
+        self._on_wait = on_wait
 
     # -------------------------------------------------------------------------------------------- what is there
 
@@ -81,16 +87,14 @@ class ModelStore:
         Raises:
             ModelUnreadable: the folder's lists cannot be read.
         """
-        recorded = read_list(self._folder / MANIFEST) + read_list(self._folder / INSTALLED)
-        found = [self._recorded(item) for item in recorded]
-        files = {str(item["file"]) for item in recorded}
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            if path.name not in files:
-                size = path.stat().st_size
-                found.append(StoredModel(path.stem, "unrecorded", TASK, UNKNOWN_LICENCE, "", size, None, ""))
+        found = self._recorded()
         there = {model.name for model in found}
-        found += [_as_known(model) for model in self._known.values() if model.name not in there]
-        return found
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+            if path.stem not in there and path.is_file():
+                size = path.stat().st_size
+                found.append(StoredModel(path.stem, path.name, "unrecorded", TASK, UNKNOWN_LICENCE, "", size, None, ""))
+                there.add(path.stem)
+        return found + [_as_known(model) for model in self._known.values() if model.name not in there]
 
     def verify(self, names: Sequence[str] = ()) -> list[StoredModel]:
         """What is recorded in the folder, or only these of it, each file read and compared.
@@ -99,14 +103,14 @@ class ModelStore:
             ModelNotFound: one of the names is not recorded.
             ModelUnreadable: the folder's lists cannot be read.
         """
-        recorded = [model for model in self.models() if model.state in {"ok", "altered", "missing"}]
+        recorded = self._recorded()
         unknown = set(names) - {model.name for model in recorded}
         if unknown:
             raise ModelNotFound(
                 f"Nothing is recorded of {', '.join(sorted(unknown))} in {self._folder}. "
                 f"Recorded: {', '.join(model.name for model in recorded) or 'nothing'}."
             )
-        return [model for model in recorded if not names or model.name in names]
+        return [self._compared(model) for model in recorded if not names or model.name in names]
 
     # ---------------------------------------------------------------------------------------- how something comes
 
@@ -122,8 +126,10 @@ class ModelStore:
             ModelAltered: the file is not the one that its SHA-256 stands for.
             DownloadFailed: it could not be fetched.
             ModelError: what came cannot be used as a detector.
+            SettingsError: the name, the mirror or the folder cannot be used.
         """
         model = self._known.get(name)
+        _check_mirror(self._mirror)
         if model is None and self._mirror is None:
             raise ModelNotFound(
                 f"No model {name!r} is known. Known: {', '.join(self._known)}. For others, give the file to "
@@ -132,29 +138,28 @@ class ModelStore:
         path, licence = self._path(name), model.licence if model else UNKNOWN_LICENCE
         pinned = model.sha256 if model else None
         with self._turn():
-            self._refuse_shipped(path)
-            recorded = self._on_record(path)
+            before = self._on_record(path)
             if path.is_file():
                 found = sha256_of_file(path)
-                if recorded and found == recorded["sha256"] and (found == pinned or not (pinned or replace)):
-                    return self._recorded(recorded)
                 if model and found == pinned:
-                    return self._record(path, found, self._load(path), origin=model.address, licence=licence)
-                is_damaged = recorded is not None and found != recorded["sha256"]
-                if not (replace or is_damaged):
+                    return self._record(path, self._load_alone(path), found, origin=model.address, licence=licence)
+                is_pulled = before is not None and before.get("by") == "pull"
+                if before and is_pulled and found == before["sha256"] and not (pinned or replace):
+                    return changed(_stored(self._folder, before), state="ok")
+                if not (replace or is_pulled):
                     raise ModelExists(f"{path} is another model. Add --replace to give it up.")
             part = path.with_name(f".{path.name}.part")
             origin = self._fetch(name, model, part, advance)
-            expected = pinned or (str(recorded["sha256"]) if recorded and not replace else None)
+            expected = pinned or (str(before["sha256"]) if before and not replace else None)
             try:
                 found = _checked(part, origin, expected, is_pinned=pinned is not None)
-                detector = self._load(part)
+                detector = self._load_alone(part)
             except ModelError:
                 discard(part)  # nothing good would come of going on with it
                 raise
-            part.replace(path)
+            stored = self._record(path, detector, found, origin=origin, licence=licence, newcomer=part)
             discard(part)
-            return self._record(path, found, detector, origin=origin, licence=licence)
+            return stored
 
     def add(
         self, file: Path, name: str | None = None, licence: str = UNKNOWN_LICENCE, *, replace: bool = False
@@ -164,79 +169,106 @@ class ModelStore:
         Raises:
             ModelError: there is no such file, it cannot be used as a detector, or (without `replace`) the name is
                 taken.
-            SettingsError: the name is not fit for a file.
+            SettingsError: the name or the folder cannot be used.
         """
-        detector = self._load(file)
+        file = find_model(file)
         path = self._path(name or file.stem)
+        self._load(file)  # in vain no folder is made
         with self._turn():
-            self._refuse_shipped(path)
-            if not path.exists() or not path.samefile(file):
-                if path.exists() and not replace:
-                    raise ModelExists(f"{path} exists. Choose another --name, or add --replace.")
-                with unfinished_file(path) as temporary:
-                    shutil.copyfile(file, temporary)
-            return self._record(path, sha256_of_file(path), detector, origin=file.name, licence=licence)
+            is_there = path.exists() and path.samefile(file)
+            if path.exists() and not (is_there or replace):
+                raise ModelExists(f"{path} exists. Choose another --name, or add --replace.")
+            with tempfile.TemporaryDirectory(prefix=".add-", dir=self._folder) as own:
+                newcomer = Path(own) / path.name
+                shutil.copyfile(file, newcomer)
+                detector, found = self._load_alone(newcomer), sha256_of_file(newcomer)
+                return self._record(
+                    path, detector, found, origin=file.name, licence=licence, newcomer=newcomer, by="add"
+                )
 
     # ---------------------------------------------------------------------------------------------------- details
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise SettingsError(f"{name!r} is no name for a model: use letters, digits, '.', '_' and '-', at most 64.")
-        return self._folder / f"{name}{_SUFFIX}"
+        path = self._folder / f"{name}{_SUFFIX}"
+        if any(item["file"] == path.name for item in read_list(self._folder / MANIFEST)):
+            raise ModelExists(f"{name} is a model that comes with this version; choose another name.")
+        return path
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Wait until no other process changes the folder."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            lock = (self._folder / ".lock").open("w")
+        except OSError as error:
             raise SettingsError(f"Nothing can be written in {self._folder} ({error.strerror}).") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._on_wait()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
-    def _refuse_shipped(self, path: Path) -> None:
-        if any(item["file"] == path.name for item in read_list(self._folder / MANIFEST)):
-            raise ModelExists(f"{path.stem} is a model that comes with this version; choose another name.")
-
-    def _on_record(self, path: Path) -> dict[str, object] | None:
-        return next((item for item in read_list(self._folder / INSTALLED) if item["file"] == path.name), None)
+    def _load_alone(self, file: Path) -> Detector:
+        """Load a model with nothing beside it: data in further files would be neither copied nor compared."""
+        with tempfile.TemporaryDirectory(prefix=".load-", dir=self._folder) as empty:
+            alone = Path(empty) / "model.onnx"
+            try:
+                alone.hardlink_to(file)
+            except OSError:
+                shutil.copyfile(file, alone)
+            try:
+                return self._load(alone)
+            except ModelError as error:
+                raise type(error)(str(error).replace(str(alone), str(file))) from error
 
     def _fetch(self, name: str, model: KnownModel | None, part: Path, advance: Advance) -> str:
         """Bring the model to `part`; gives where it came from, fit to be shown."""
-        files = [f"{name}{_SUFFIX}"] + ([model.upstream_file] if model else [])
-        limit = model.n_bytes if model and model.n_bytes else LARGEST_MODEL_BYTES
+        n_bytes = model.n_bytes if model else None
+        limit = n_bytes or LARGEST_MODEL_BYTES
         if self._mirror is None:
             assert model is not None  # noqa: S101 - `pull` has refused others
-            fetch(model.address, part, advance, n_bytes_most=limit)
+            fetch(model.address, part, advance, n_bytes=n_bytes, n_bytes_most=limit)
             return model.address
+        files = model.files if model else (f"{name}{_SUFFIX}",)
         if not _is_address(self._mirror):
             return _copy_from(Path(self._mirror), files, part, advance)
-        for file in dict.fromkeys(files):
-            address = f"{self._mirror.rstrip('/')}/{file}"
+        for file in files:
+            address = _inside(self._mirror, file)
             with suppress(DocumentMissing):
-                fetch(address, part, advance, n_bytes_most=limit)
+                fetch(address, part, advance, n_bytes=n_bytes, n_bytes_most=limit)
                 return without_credentials(address)
         raise _not_in(self._mirror, files)
 
-    def _recorded(self, item: Mapping[str, object]) -> StoredModel:
-        path = self._folder / str(item["file"])
-        sha256 = str(item["sha256"]).lower()
-        state: State = "missing"
-        if path.is_file():
-            state = "ok" if sha256_of_file(path) == sha256 else "altered"
-        return StoredModel(
-            path.stem,
-            state,
-            str(item["task"]),
-            str(item.get("licence", UNKNOWN_LICENCE)),
-            str(item.get("input", "")),
-            path.stat().st_size if path.is_file() else None,
-            sha256,
-            str(item.get("made", "")),
-        )
+    def _recorded(self) -> list[StoredModel]:
+        items = read_list(self._folder / MANIFEST) + read_list(self._folder / INSTALLED)
+        return [_stored(self._folder, item) for item in {item["file"]: item for item in items}.values()]
 
-    def _record(self, path: Path, sha256: str, detector: Detector, *, origin: str, licence: str) -> StoredModel:
+    def _compared(self, model: StoredModel) -> StoredModel:
+        if model.state == "missing":
+            return model
+        is_same = sha256_of_file(self._folder / model.file) == model.sha256
+        return changed(model, state="ok" if is_same else "altered")
+
+    def _on_record(self, path: Path) -> dict[str, object] | None:
+        items = [item for item in read_list(self._folder / INSTALLED) if item["file"] == path.name]
+        return items[-1] if items else None
+
+    def _record(
+        self,
+        path: Path,
+        detector: Detector,
+        sha256: str,
+        *,
+        origin: str,
+        licence: str,
+        newcomer: Path | None = None,
+        by: Way = "pull",
+    ) -> StoredModel:
+        """Record a model, and have `newcomer` take the name; at no moment is a good file not on record."""
         item: dict[str, object] = {
             "file": path.name,
             "sha256": sha256,
@@ -245,22 +277,40 @@ class ModelStore:
             "classes": list(detector.class_names),
             "licence": licence,
             "made": origin,
+            "by": by,
         }
-        path_of_list = self._folder / INSTALLED
-        others = [entry for entry in read_list(path_of_list) if entry["file"] != path.name]
-        with text_file(path_of_list) as file:
-            json.dump([*others, item], file, indent=1)
+        before = read_list(self._folder / INSTALLED)
+        if newcomer:
+            self._write([*before, item])
+            newcomer.replace(path)
+        self._write([*(entry for entry in before if entry["file"] != path.name), item])
+        return changed(_stored(self._folder, item), state="ok")
+
+    def _write(self, items: Sequence[Mapping[str, object]]) -> None:
+        with text_file(self._folder / INSTALLED) as file:
+            json.dump(items, file, indent=1)
             file.write("\n")
-        return self._recorded(item)
 
 
-def _is_address(mirror: str) -> bool:
-    return mirror.startswith(("https://", "http://"))
+def _stored(folder: Path, item: Mapping[str, object]) -> StoredModel:
+    path = folder / str(item["file"])
+    return StoredModel(
+        path.stem,
+        path.name,
+        "installed" if path.is_file() else "missing",
+        str(item["task"]),
+        str(item.get("licence", UNKNOWN_LICENCE)),
+        str(item.get("input", "")),
+        path.stat().st_size if path.is_file() else None,
+        str(item["sha256"]),
+        str(item.get("made", "")),
+    )
 
 
 def _as_known(model: KnownModel) -> StoredModel:
+    size = str(model.input)
     return StoredModel(
-        model.name, "known", TASK, model.licence, str(model.input), model.n_bytes, model.sha256, model.address
+        model.name, model.file, "known", TASK, model.licence, size, model.n_bytes, model.sha256, model.address
     )
 
 
@@ -269,19 +319,43 @@ def _sizes(detector: Detector) -> str:
     return ", ".join(str(size) for size in sizes.fixed) or f"multiples of {sizes.stride}"
 
 
+def _is_address(mirror: str) -> bool:
+    return mirror.startswith(("https://", "http://"))
+
+
+def _check_mirror(mirror: str | None) -> None:
+    if mirror is None or (mirror and not _is_address(mirror) and Path(mirror).is_dir()):
+        return
+    if _is_address(mirror):
+        with suppress(httpx.InvalidURL, ValueError):
+            if httpx.URL(mirror).host and urlsplit(mirror).hostname:
+                return
+    # Not repeated: it may hold a password.
+    raise SettingsError("The mirror is neither a folder nor an address: write DIR, or https://HOST/PATH.")
+
+
+def _inside(mirror: str, file: str) -> str:
+    """The address of a file of the mirror; a query, often a key, goes with it."""
+    parts = urlsplit(mirror)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{file}"))
+
+
 def _copy_from(folder: Path, files: Sequence[str], part: Path, advance: Advance) -> str:
     source = next((folder / file for file in files if (folder / file).is_file()), None)
     if source is None:
         raise _not_in(str(folder), files)
     discard(part)
-    shutil.copyfile(source, part)
+    try:
+        shutil.copyfile(source, part)
+    except PermissionError as error:
+        raise ModelError(f"{source} cannot be read ({error.strerror}).") from error
     n_bytes = part.stat().st_size
     advance(n_bytes, n_bytes)
     return source.name
 
 
 def _not_in(mirror: str, files: Sequence[str]) -> ModelNotFound:
-    return ModelNotFound(f"The mirror {without_credentials(mirror)} has no {' and no '.join(dict.fromkeys(files))}.")
+    return ModelNotFound(f"The mirror {without_credentials(mirror)} has no {' and no '.join(files)}.")
 
 
 def _checked(part: Path, origin: str, expected: str | None, *, is_pinned: bool) -> str:

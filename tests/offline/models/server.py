@@ -18,6 +18,10 @@ class Publisher:
     tag: str = '"1"'
     """ETag of all files; empty: none is sent."""
     takes_ranges: bool = True
+    knows_if_range: bool = True
+    tells_length: bool = True
+    short_parts: bool = False
+    """Sends less than was asked for, and says so."""
     breaks_after: list[int] = field(default_factory=list)
     """Bytes after which the connection ends, of one answer after another."""
     statuses: list[int] = field(default_factory=list)
@@ -45,7 +49,7 @@ def publishing() -> Iterator[Publisher]:
             if publisher.statuses or content is None:
                 self._answer(publisher.statuses.pop(0) if publisher.statuses else 404, b"no", {})
                 return
-            unchanged = self.headers.get("If-Range") in {None, publisher.tag}
+            unchanged = self.headers.get("If-Range") in {None, publisher.tag} or not publisher.knows_if_range
             start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and publisher.takes_ranges else 0
             headers = {"ETag": publisher.tag} if publisher.tag else {}
             if not start or not unchanged:
@@ -55,12 +59,17 @@ def publishing() -> Iterator[Publisher]:
             else:
                 start -= publisher.wrong_start
                 publisher.wrong_start = False
-                whole = f"bytes {start}-{len(content) - 1}/{len(content)}"
-                self._answer(206, content[start:], headers | {"Content-Range": whole})
+                end = min(len(content), start + 100) if publisher.short_parts else len(content)
+                whole = f"bytes {start}-{end - 1}/{len(content)}"
+                self._answer(206, content[start:end], headers | {"Content-Range": whole})
 
         def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            if publisher.tells_length or status != 200:
+                headers = {**headers, "Content-Length": str(len(body))}
+            else:
+                self.close_connection = True
+            for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
             if status < 300 and publisher.breaks_after:

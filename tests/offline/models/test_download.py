@@ -24,9 +24,9 @@ def server() -> Iterator[Publisher]:
 def get(server: Publisher, tmp_path: Path) -> Callable[..., Path]:
     """Fetches the server's file without a pause between attempts; gives the partial file."""
 
-    def run(n_bytes_most: int = N) -> Path:
-        part = tmp_path / "part"
-        fetch(f"{server.address}/m.onnx", part, lambda *_: None, n_bytes_most=n_bytes_most, pause=lambda _s: None)
+    def run(n_bytes_most: int = N, n_bytes: int | None = None) -> Path:
+        part, address = tmp_path / "part", f"{server.address}/m.onnx"
+        fetch(address, part, lambda *_: None, n_bytes=n_bytes, n_bytes_most=n_bytes_most, pause=lambda _s: None)
         return part
 
     return run
@@ -61,7 +61,7 @@ def test_what_was_complete_already_is_not_fetched_again(server: Publisher, get: 
     assert server.sent == N
 
 
-@pytest.mark.parametrize("fault", ["changed", "no ranges", "no tag", "wrong start"])
+@pytest.mark.parametrize("fault", ["changed", "changed unnoticed", "no ranges", "no tag", "wrong start"])
 def test_where_nothing_can_be_continued_all_is_fetched_anew(
     fault: str, server: Publisher, get: Callable[..., Path]
 ) -> None:
@@ -70,7 +70,8 @@ def test_where_nothing_can_be_continued_all_is_fetched_anew(
     server.breaks_after = [500] * ATTEMPTS
     with pytest.raises(DownloadFailed):
         get()
-    if fault == "changed":
+    server.knows_if_range = fault != "changed unnoticed"
+    if "changed" in fault:
         server.tag, server.files["/m.onnx"] = '"2"', CONTENT[::-1]
     server.takes_ranges = fault != "no ranges"
     server.wrong_start = fault == "wrong start"
@@ -119,17 +120,35 @@ def test_a_missing_document_is_told_apart(server: Publisher, get: Callable[..., 
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_document_that_is_too_long_is_refused(
-    announced: bool, server: Publisher, get: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    announced: bool, server: Publisher, get: Callable[..., Path], tmp_path: Path
 ) -> None:
-    if not announced:
-        monkeypatch.setattr("httpx.Headers.get", _without_length)
+    server.tells_length = announced
     with pytest.raises(DownloadFailed, match="longer than the 100 bytes expected"):
         get(n_bytes_most=100)
     assert not list(tmp_path.iterdir())
 
 
-def _without_length(headers: object, name: str, default: str = "") -> str:
-    return default
+def test_an_answer_that_ends_early_without_saying_so_is_continued(server: Publisher, get: Callable[..., Path]) -> None:
+    server.tells_length = False
+    server.breaks_after = [300]
+    assert get(n_bytes=N).read_bytes() == CONTENT
+    assert server.asked[-1][1] == "bytes=300-"
+
+
+def test_parts_that_are_shorter_than_asked_for_are_no_end(server: Publisher, get: Callable[..., Path]) -> None:
+    server.breaks_after = [N - 150]
+    server.short_parts = True
+    assert get().read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("name", "value"), [("HTTPS_PROXY", "foo://hush"), ("ALL_PROXY", "socks5://hush:1")])
+def test_a_proxy_that_cannot_be_used_is_one_sentence(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(DownloadFailed, match="a proxy is set that cannot be used") as failure:
+        fetch("https://a.example/m", tmp_path / "part", lambda *_: None, n_bytes_most=N)
+    assert "hush" not in str(failure.value)
 
 
 def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:

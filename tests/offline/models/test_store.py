@@ -1,16 +1,21 @@
 """The models folder: what comes in is what was meant, works, and never takes a good model's place by accident."""
 
+import errno
 import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from app.core.errors import (
     DownloadFailed,
     ModelAltered,
+    ModelError,
     ModelExists,
     ModelNotFound,
     ModelUnreadable,
@@ -18,11 +23,12 @@ from app.core.errors import (
 )
 from app.core.manifest import INSTALLED, MANIFEST, check_recorded, read_manifest, sha256_of, sha256_of_file
 from app.core.types import Size
-from app.detect.loader import load_detector
+from app.detect.loader import DetectorStore, load_detector
 from app.offline.models import download
 from app.offline.models.known import KNOWN, LARGEST_MODEL_BYTES, KnownModel
 from app.offline.models.store import ModelStore
-from tests.detect.graphs import square_finder
+from app.offline.output import text_file
+from tests.detect.graphs import constant_model, square_finder
 from tests.offline.models.server import Publisher, publishing
 
 TEMPORARY = {".lock"}
@@ -167,11 +173,11 @@ def test_what_is_no_detector_is_not_installed(
 def test_an_altered_model_is_mended_by_pulling_again(store: Callable[..., ModelStore], folder: Path) -> None:
     store().pull("finder")
     (folder / "finder.onnx").write_bytes(b"half")
-    assert states(store()) == {"finder": "altered"}
-    with pytest.raises(ModelAltered, match="flexpatch models pull finder"):
+    assert [model.state for model in store().verify()] == ["altered"]
+    with pytest.raises(ModelAltered, match="Install it again"):
         load_detector("finder", folders=(folder,))
     store().pull("finder")
-    assert states(store()) == {"finder": "ok"}
+    assert [model.state for model in store().verify()] == ["ok"]
     check_recorded(folder / "finder.onnx")
 
 
@@ -284,9 +290,24 @@ def test_a_mirror_without_the_model_says_what_it_lacks(
     assert "hush" not in str(failure.value)
 
 
-def test_a_mirror_that_is_neither_is_refused(folder: Path) -> None:
-    with pytest.raises(SettingsError, match="neither a folder nor an address"):
-        ModelStore(folder, "ftp://mirror")
+@pytest.mark.parametrize(
+    "mirror",
+    ["ftp://mirror", "", "no-folder", "http://", "http://[bad", "user:hush@mirror/x", "http://user:hu/sh@mirror"],
+)
+def test_a_mirror_that_is_neither_is_refused_and_not_repeated(mirror: str, folder: Path) -> None:
+    with pytest.raises(SettingsError, match="neither a folder nor an address") as failure:
+        ModelStore(folder, mirror).pull("yolox-nano")
+    assert "hu" not in str(failure.value)
+    assert ModelStore(folder, mirror).models()
+
+
+def test_the_query_of_a_mirror_goes_with_every_file(
+    store: Callable[..., ModelStore], server: Publisher, model_file: Path, folder: Path
+) -> None:
+    server.files = {"/mirror/finder.onnx?token=hush": model_file.read_bytes()}
+    pulled = store(mirror=f"{server.address}/mirror/?token=hush").pull("finder")
+    assert pulled.origin == f"{server.address}/mirror/finder.onnx"
+    assert "hush" not in (folder / INSTALLED).read_text()
 
 
 def test_public_weights_come_from_a_mirror(weights: Path, folder: Path) -> None:
@@ -316,7 +337,53 @@ def test_a_file_in_the_folder_is_recorded_where_it_lies(
     shutil.copyfile(model_file, folder / "mine.onnx")
     assert states(store())["mine"] == "unrecorded"
     assert store().add(folder / "mine.onnx").state == "ok"
-    assert states(store())["mine"] == "ok"
+    assert states(store())["mine"] == "installed"
+    assert files(folder) == {"mine.onnx", INSTALLED}
+
+
+def test_a_model_whose_weights_lie_in_another_file_is_not_added(
+    store: Callable[..., ModelStore], folder: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    outputs = {"output": rng.random((1, 504, 85), np.float32)}
+    model = onnx.load(constant_model(tmp_path / "whole.onnx", outputs))
+    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="split.data", convert_attribute=True)
+    load_detector(tmp_path / "split.onnx")
+    with pytest.raises(ModelError):
+        store().add(tmp_path / "split.onnx")
+    assert not files(folder)
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(
+    store: Callable[..., ModelStore], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(pinned=False).pull("finder")
+    other = square_finder(tmp_path / "other.onnx", metadata={"version": "2"})
+    writes: list[Path] = []
+
+    def fail_at_last(path: Path) -> object:
+        writes.append(path)
+        if len(writes) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return text_file(path)
+
+    monkeypatch.setattr("app.offline.models.store.text_file", fail_at_last)
+    with pytest.raises(OSError, match="No space"):
+        store().add(other, "finder", replace=True)
+    check_recorded(folder / "finder.onnx")
+    assert load_detector("finder", folders=(folder,)).name == "finder"
+
+
+def test_what_a_name_links_to_is_held_to_what_is_recorded_of_the_name(
+    store: Callable[..., ModelStore], folder: Path, tmp_path: Path
+) -> None:
+    store().pull("finder")
+    other = square_finder(tmp_path / "other.onnx", metadata={"version": "2"})
+    (folder / "finder.onnx").unlink()
+    (folder / "finder.onnx").symlink_to(other)
+    load = partial(load_detector, folders=(folder,))
+    with pytest.raises(ModelAltered):
+        DetectorStore(lambda path, family: load(path, family=family), (folder,)).get("finder")
 
 
 def test_what_is_no_detector_is_not_added(store: Callable[..., ModelStore], folder: Path, tmp_path: Path) -> None:
@@ -343,10 +410,20 @@ def test_verify_tells_what_is_altered_and_missing(
         store().verify(["nix"])
 
 
-def test_a_list_that_is_garbage_is_told(store: Callable[..., ModelStore], folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not a manifest in JSON"),
+        ("{}", "is no manifest"),
+        ('[{"file": "../x.onnx", "sha256": "0", "task": "detection"}]', "is no manifest"),
+        ('[{"file": "\\ud800.onnx", "sha256": "0", "task": "detection"}]', "is no manifest"),
+        ('[{"file": "x.onnx", "sha256": 7, "task": "detection"}]', "is no manifest"),
+    ],
+)
+def test_a_list_that_is_garbage_is_told(text: str, words: str, store: Callable[..., ModelStore], folder: Path) -> None:
     folder.mkdir()
-    (folder / INSTALLED).write_text("{")
-    with pytest.raises(ModelUnreadable, match=r"installed\.json is not a manifest in JSON"):
+    (folder / INSTALLED).write_text(text)
+    with pytest.raises(ModelUnreadable, match=rf"installed\.json {words}"):
         store().models()
     with pytest.raises(ModelUnreadable):
         store().pull("finder")
