@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from app.config import load_settings
-from app.core.manifest import MANIFEST, read_manifest, sha256_of
+from app.core.manifest import INSTALLED, MANIFEST, read_list, sha256_of
 from app.flexpatch.failure import FEATURES
 from app.flexpatch.failure_forms import CLASSES, TrainedFailure
 from app.main import FAILURE_MODEL, SHIPPED_MODELS, failure_model
@@ -19,8 +19,10 @@ FOR_PEOPLE = {".md"}
 
 
 def test_every_shipped_model_is_in_the_manifest_with_its_checksum() -> None:
-    entries = {entry.file: entry.sha256 for entry in read_manifest(MODELS)}
-    files = {path.name for path in MODELS.iterdir() if path.suffix not in FOR_PEOPLE and path.name != MANIFEST}
+    entries = {item["file"]: item["sha256"] for item in read_list(MODELS / MANIFEST)}
+    own = {INSTALLED, *(item["file"] for item in read_list(MODELS / INSTALLED))}
+    own |= {path.name for path in MODELS.glob(".*")}
+    files = {path.name for path in MODELS.iterdir() if path.suffix not in FOR_PEOPLE and path.name != MANIFEST} - own
     assert files == set(entries)
     assert {name: sha256_of((MODELS / name).read_bytes()) for name in files} == entries
 
@@ -57,5 +59,5 @@ def test_a_wheel_carries_the_shipped_models(tmp_path: Path) -> None:
         packed = {Path(name).name for name in archive.namelist() if name.startswith("app/models/")}
         assert "app/main.py" in archive.namelist()
         assert not [name for name in archive.namelist() if "/results/" in name]
-    listed = {entry.file for entry in read_manifest(MODELS)}
+    listed = {str(item["file"]) for item in read_list(MODELS / MANIFEST)}
     assert packed == listed | {Path(name).with_suffix(".md").name for name in listed} | {MANIFEST, "README.md"}
