@@ -173,18 +173,18 @@ class ModelStore:
         """
         file = find_model(file)
         path = self._path(name or file.stem)
-        self._load(file)  # in vain no folder is made
+        detector, found = self._load_alone(file), sha256_of_file(file)
         with self._turn():
             is_there = path.exists() and path.samefile(file)
             if path.exists() and not (is_there or replace):
                 raise ModelExists(f"{path} exists. Choose another --name, or add --replace.")
-            with tempfile.TemporaryDirectory(prefix=".add-", dir=self._folder) as own:
-                newcomer = Path(own) / path.name
-                shutil.copyfile(file, newcomer)
-                detector, found = self._load_alone(newcomer), sha256_of_file(newcomer)
-                return self._record(
-                    path, detector, found, origin=file.name, licence=licence, newcomer=newcomer, by="add"
-                )
+            part = path.with_name(f".{path.name}.part")
+            try:
+                shutil.copyfile(file, part)
+                _checked(part, file.name, found, is_pinned=True)
+                return self._record(path, detector, found, origin=file.name, licence=licence, newcomer=part, by="add")
+            finally:
+                discard(part)
 
     # ---------------------------------------------------------------------------------------------------- details
 
@@ -214,7 +214,7 @@ class ModelStore:
 
     def _load_alone(self, file: Path) -> Detector:
         """Load a model with nothing beside it: data in further files would be neither copied nor compared."""
-        with tempfile.TemporaryDirectory(prefix=".load-", dir=self._folder) as empty:
+        with tempfile.TemporaryDirectory() as empty:
             alone = Path(empty) / "model.onnx"
             try:
                 alone.hardlink_to(file)
