@@ -14,17 +14,22 @@ FRAMES_plaza4k := 60
 STREETS := 'synthetic:1920x1080@30?objects=30&seed=201&frames=150' 'synthetic:1280x720@10?objects=25&seed=202&pan=1&shake=1&frames=100' 'synthetic:1920x1080@10?objects=25&seed=203&night=1&frames=100'
 EVALUATED ?= $(or $(strip $(RECORDED) $(addprefix $(OUT)/composites/,$(COMPOSITES))),$(STREETS))
 SNAPSHOTS := $(if $(filter file,$(origin EVALUATED)),$(wildcard $(addprefix $(DATA)/MOT17-mini/,MOT17-04-FRCNN MOT17-02-FRCNN)))
+CLIPS ?= $(wildcard $(addprefix $(DATA)/clips/,$(addsuffix .mp4,one-by-one-person-detection person-bicycle-car-detection-7sec udacity_solidWhiteRight udacity_vd_test_video)))
+TEACHERS ?= $(wildcard $(addprefix $(DATA)/../weights/,yolox_nano_dynamic.onnx nanodet_m_416.onnx))
+PEOPLE ?=
+BACKGROUNDS ?=
+STEPS ?= 9000
 OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench evaluate train lock clean install install-dev
+.PHONY: help run test lint bench evaluate train detector lock clean install install-dev install-train
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: install ## Start the service on http://127.0.0.1:8000 (DETECTOR=FILE.onnx or NAME, PORT=8000)
-	$(BIN)/flexpatch serve --port $(PORT) $(if $(DETECTOR),--detector $(DETECTOR))
+run: install ## Start the service on http://127.0.0.1:8000 with a demo session (DETECTOR=FILE.onnx or NAME, PORT=8000)
+	$(BIN)/flexpatch serve --demo --port $(PORT) $(if $(DETECTOR),--detector $(DETECTOR))
 
 test: lint ## Lint, types, layers and the whole default test suite
 	$(BIN)/python -m pytest -m "not slow" -n auto
@@ -43,7 +48,7 @@ define derive
 
 endef
 
-evaluate: EVALUATE = $(BIN)/flexpatch evaluate --detector $(or $(DETECTOR),$(error Name a detector: make evaluate DETECTOR=FILE.onnx))
+evaluate: EVALUATE = $(BIN)/flexpatch evaluate $(if $(DETECTOR),--detector $(DETECTOR))
 evaluate: OUT := $(or $(OUT),out/evaluation)
 evaluate: install-dev ## Accuracy against pixels, beside every rival (DETECTOR=FILE.onnx EVALUATED="FOLDER …" OUT=DIR)
 	@mkdir -p $(OUT)
@@ -55,18 +60,24 @@ evaluate: install-dev ## Accuracy against pixels, beside every rival (DETECTOR=F
 
 train: OUT := $(or $(OUT),out/train)
 train: install-dev ## Train the tracking-failure model on synthetic streets (DETECTOR=FILE.onnx OUT=DIR)
-	$(BIN)/flexpatch train --output $(OUT) --detector $(or $(DETECTOR),$(error Name a detector: make train DETECTOR=FILE.onnx))
+	$(BIN)/flexpatch train --output $(OUT) $(if $(DETECTOR),--detector $(DETECTOR))
+
+detector: OUT := $(or $(OUT),out/detector)
+detector: install-train ## Train the shipped detector, for hours (CLIPS="FILE …" TEACHERS="FILE …" PEOPLE=DIR BACKGROUNDS=DIR)
+	$(BIN)/flexpatch train-detector --output $(OUT) --steps $(STEPS) $(addprefix --clip ,$(CLIPS)) $(addprefix --teacher ,$(TEACHERS)) \
+		$(if $(PEOPLE),--people $(PEOPLE)) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
-	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra dev --extra train --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev
+install-train: $(VENV)/installed-train
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -84,4 +95,10 @@ $(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
 	@echo "Installing what lint and tests need"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Not in the lock file: which build of PyTorch there is hangs on the machine, and only training needs it.
+$(VENV)/installed-train: $(VENV)/installed-dev
+	@echo "Installing PyTorch, which only the training of the detector needs"
+	@$(PIP) install "torch==2.13.*"
 	@touch $@

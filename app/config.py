@@ -64,7 +64,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
 
-    detector: Path | None = Field(None, description="Detector model file that sessions use unless they name another.")
+    detector: Path = Field(
+        Path("flexpatch-nano"),
+        description="Detector that sessions use unless they name another: a file, or a model of models_dir or shipped.",
+    )
     detector_family: str | None = Field(
         None, description="How the detector's outputs are laid out; null: recognised from the file."
     )
@@ -86,6 +89,8 @@ class Settings(BaseSettings):
         None,
         description="Folder or address where `flexpatch models pull` finds models; null: where they are published.",
     )
+
+    demo: bool = Field(False, description="Start with a session `demo` that watches a synthetic street.")
 
     max_sessions: int = Field(64, ge=1, le=10_000, description="Sessions admitted at once.")
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest encoded frame, in bytes.")

@@ -29,12 +29,15 @@ from app.flexpatch.failure import FailureModel
 from app.flexpatch.failure_file import load_failure_model
 from app.flexpatch.pipeline import Pipeline
 from app.ingest.image import decode
+from app.ingest.street_config import parse_street
 from app.offline.training.pickled import SUFFIXES as PICKLED_SUFFIXES
 from app.offline.training.pickled import load_pickled_model
+from app.sessions.demo import DemoCamera
 from app.sessions.detectors import DetectorCatalogue
+from app.sessions.filters import FilterSpec
 from app.sessions.manager import RegistryLimits, SessionRegistry
 from app.sessions.memory import give_back_memory
-from app.sessions.model import FramePipeline, SessionTools
+from app.sessions.model import FramePipeline, SessionSpec, SessionTools
 from app.sessions.preview import PreviewRenderer
 from app.telemetry.metrics import Metrics
 from app.vision.cpu import CpuVision
@@ -48,6 +51,8 @@ SHIPPED_MODELS = _HERE / "models" if (_HERE / "models").is_dir() else _HERE.pare
 """In an installed wheel, or in a checkout."""
 FAILURE_MODEL = "failure_model.json"
 """In the models folder: used unless the settings name another."""
+DEMO_SESSION = "demo"
+DEMO_STREET = "synthetic:1280x720@10?objects=20&seed=7"
 _DISTRIBUTION = "flexpatch-service"
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _REAP_PERIOD_S = 1.0
@@ -75,10 +80,9 @@ def create_app(
     """
     clock = clock or SystemClock()
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
-    store = DetectorStore(partial(_load, settings), (settings.models_dir,))
-    if detector is None and settings.detector is not None:
-        detector = store.get(settings.detector, settings.detector_family)
-    catalogue = DetectorCatalogue(detector, settings.models_dir, store.get)
+    store = DetectorStore(partial(_load, settings), model_folders(settings))
+    detector = detector or store.get(settings.detector, settings.detector_family)
+    catalogue = DetectorCatalogue(detector, model_folders(settings), store.get)
     tools = SessionTools(
         clock=clock,
         wall_s=wall_s,
@@ -104,7 +108,8 @@ def create_app(
         ),
         checks=partial(_checks, catalogue, registry),
     )
-    return _build(services, clock)
+    make_demo = partial(_start_demo, services, clock) if settings.demo else None
+    return _build(services, clock, make_demo)
 
 
 class Server(uvicorn.Server):
@@ -132,16 +137,19 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _build(services: Services, clock: Clock) -> FastAPI:
+def _build(services: Services, clock: Clock, make_demo: Callable[[], DemoCamera] | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         reaper = asyncio.create_task(_reap(services.registry))
+        demo = await asyncio.to_thread(make_demo) if make_demo else None
         try:
             yield
         finally:
             reaper.cancel()
             with suppress(asyncio.CancelledError):
                 await reaper
+            if demo:
+                await asyncio.to_thread(demo.stop)
             await asyncio.to_thread(services.registry.close)
 
     app = FastAPI(
@@ -170,6 +178,17 @@ def _build(services: Services, clock: Clock) -> FastAPI:
     return app
 
 
+def _start_demo(services: Services, clock: Clock) -> DemoCamera:
+    options = services.options
+
+    def spec(session_id: str) -> SessionSpec:
+        return SessionSpec(session_id, options.flexpatch, FilterSpec(), options.queue_depth, options.idle_ttl_s)
+
+    camera = DemoCamera(services.registry.create(spec, DEMO_SESSION), parse_street(DEMO_STREET), clock)
+    camera.start()
+    return camera
+
+
 async def _reap(registry: SessionRegistry) -> None:
     while True:
         await asyncio.sleep(_REAP_PERIOD_S)
@@ -181,17 +200,20 @@ async def _reap(registry: SessionRegistry) -> None:
 
 def _checks(catalogue: DetectorCatalogue, registry: SessionRegistry) -> Sequence[Check]:
     detector = catalogue.default
-    advice = "No detector is configured: start with --detector FILE.onnx or NAME (see flexpatch models list)."
-    running = f"{detector.name} on {detector.backend}." if detector else advice
     admission = "Sessions are admitted." if registry.is_open else "The service is shutting down."
     return (
-        Check("detector", detector is not None, running),
+        Check("detector", True, f"{detector.name} on {detector.backend}."),
         Check("admission", registry.is_open, admission),
     )
 
 
+def model_folders(settings: Settings) -> tuple[Path, ...]:
+    """Where detectors are looked up by name: the models folder, then what is shipped."""
+    return settings.models_dir, SHIPPED_MODELS
+
+
 def _load(settings: Settings, path: Path, family: str | None) -> Detector:
-    return load_detector(path, family=family, threads=settings.detector_threads, folders=(settings.models_dir,))
+    return load_detector(path, family=family, threads=settings.detector_threads, folders=model_folders(settings))
 
 
 def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture:

@@ -62,7 +62,7 @@ def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) ->
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("serve", "run", "train", "bench", "models"))
+    assert all(command in out for command in ("serve", "run", "train", "train-detector", "bench", "models"))
 
 
 @pytest.mark.parametrize("command", ["serve", "run", "train", "bench"])
@@ -78,7 +78,6 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["run"], "SOURCE"),
         (["run", STREET, "--bogus"], "--bogus"),
         (["run", STREET, "--max-frames", "many"], "--max-frames"),
-        (["run", STREET], "--detector FILE.onnx"),
         (["run", "no-such-file.mp4", "--detector", "DETECTOR"], "no file or folder 'no-such-file.mp4'"),
         (["run", "synthetic:12", "--detector", "DETECTOR"], "WIDTHxHEIGHT"),
         (["run", STREET, "--detector", "no-such.onnx"], "no-such.onnx"),
@@ -98,13 +97,18 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["serve", "--host", "192.0.2.1", "--port", "0"], "--host"),
         (["serve", "--detector", "no-such.onnx", "--port", "0"], "no-such.onnx"),
         (["train", "--detector", "DETECTOR"], "--output"),
-        (["train", STREET, "--output", "x"], "--detector FILE.onnx"),
         (["train", STREET, "--output", "x", "--detector", "DETECTOR"], "at least 3"),
         (["train", "--output", "x", "--detector", "DETECTOR", "--ground-truth", "guess"], "auto, mot or pseudo"),
         (["train", "--output", "x", "--detector", "DETECTOR", "--classes", "zebra"], "zebra"),
         (["train", "--output", "x", "--detector", "DETECTOR", "--budgets", "much"], "--budgets 'much'"),
         (["train", "--output", "x", "--detector", "DETECTOR", "--budgets", "0"], "--budgets '0'"),
         (["train", "a.mp4", "b.mp4", "c.mp4", "--output", "x", "--detector", "DETECTOR"], "a.mp4"),
+        (["train-detector"], "--output"),
+        (["train-detector", "--output", "x", "--teacher", "no-such.onnx"], "no-such.onnx"),
+        (["train-detector", "--output", "x", "--people", "."], "does not hold MakeHuman's assets"),
+        (["train-detector", "--output", "x", "--clip", "a.mp4"], "--teacher"),
+        (["train-detector", "--output", "x", "--backgrounds", "no-such"], "no-such"),
+        (["train-detector", "--output", "x", "--steps", "0"], "--steps"),
         (["bench", "--resolution", "big"], "--resolution 'big'"),
         (["bench", "--resolution", "8x8"], "8x8"),
         (["bench", "--tracks", "0"], "1 to 500"),
@@ -317,9 +321,8 @@ def test_the_service_says_where_it_is_and_ends_when_told_to(number: signal.Signa
     with process(["serve", "--port", "0"]) as running:
         url = read_line(running).split()[-1]
         assert read_line(running).split()[-1] == f"{url}/docs"
-        assert "make run DETECTOR=yolox-nano" in read_line(running)
         assert httpx.get(f"{url}/livez").status_code == 200
-        assert httpx.get(f"{url}/readyz").status_code == 503
+        assert "flexpatch-nano" in httpx.get(f"{url}/readyz").text
         running.send_signal(number)
         assert running.wait(10) == 0
 
@@ -365,11 +368,10 @@ def test_the_benchmark_reports_every_number_with_its_unit(
     assert report["detector"]["name"] == "finder"
     assert report["sustained"]["fps"] == 30
     assert report["sustained"]["streams"] > 0
-    assert report["sustained"]["includes_detector"] is True
     assert "streams sustained" in capsys.readouterr().out.lower()
 
 
-def test_the_benchmark_needs_no_detector_and_leaves_no_thread(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark_takes_the_shipped_detector_and_leaves_no_thread(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--resolution", "320x180", "--tracks", "2", "--frames", "2"]) == 0
-    assert "without the detector" in " ".join(capsys.readouterr().out.split())
+    assert "flexpatch-nano on onnxruntime-cpu" in " ".join(capsys.readouterr().out.split())
     assert threads() == []

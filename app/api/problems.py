@@ -63,8 +63,6 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
         errors.SessionExists: Problem(409, "Session exists already"),
         errors.SessionEnded: Problem(410, "Session has ended"),
         errors.SessionLimitReached: Problem(429, "No room for another session", True, 5.0),
-        # Not 503: nothing passes by itself, but naming a detector in the body resolves the conflict.
-        errors.SessionNeedsDetector: Problem(409, "No detector is configured"),
         errors.QueueFull: Problem(429, "Session is busy", True),
         errors.ResultNotFound: Problem(404, "No such result", True),
         errors.DetectorFailed: Problem(503, "Detector failed on this frame", True, 1.0),

@@ -18,6 +18,7 @@ from app.cli.serve import serve_command
 from app.cli.summary import summary_command
 from app.cli.terminal import version_text
 from app.cli.train import train_command
+from app.cli.train_detector import train_detector_command
 from app.core.errors import FlexPatchError, InputError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command("run")(run_command)
 app.command("evaluate")(evaluate_command)
 app.command("summary")(summary_command)
 app.command("train")(train_command)
+app.command("train-detector")(train_detector_command)
 app.command("bench")(bench_command)
 app.add_typer(models_commands, name="models")
 

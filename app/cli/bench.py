@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from app.cli.endings import ended_in_order
-from app.cli.options import DetectorOption, FamilyOption, parse_size, required_detector
+from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_size
 from app.config import load_settings
 from app.core.types import Detector
 from app.flexpatch.config import PipelineConfig
@@ -43,7 +43,7 @@ def bench_command(
     settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
     size = parse_size("--resolution", resolution, "1920x1080")
     options = BenchOptions(size, tracks, frames, settings.flexpatch.pipeline_config(), failure_model(settings))
-    model = required_detector(settings) if settings.detector else None
+    model = open_detector(settings)
 
     def make_service(make_pipeline: Callable[[PipelineConfig], Pipeline], known_as: Detector) -> Service:
         app = create_app(settings, detector=known_as, make_pipeline=lambda _, config: make_pipeline(config))

@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 
 from app.cli.endings import ended_in_order
-from app.cli.options import DetectorOption, FamilyOption, parse_names, parse_numbers, parse_size, required_detector
+from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_names, parse_numbers, parse_size
 from app.cli.terminal import say, stage_bars
 from app.config import load_settings
 from app.core.errors import SettingsError
 from app.detect.loader import find_model
-from app.main import SHIPPED_MODELS, failure_model
+from app.main import SHIPPED_MODELS, failure_model, model_folders
 from app.offline.evaluation.catalogue import METHOD_NAMES, Sweep
 from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.looks import model_digest
@@ -90,8 +90,8 @@ def evaluate_command(
     )
     frame_rates = parse_numbers("--fps", fps)
     opened = [open_sequence(text, label, max_frames=max_frames) for text in sequences]
-    model = required_detector(settings)
-    digest = model_digest(find_model(settings.detector or "", (settings.models_dir,)), settings.detector_family)
+    model = open_detector(settings)
+    digest = model_digest(find_model(settings.detector, model_folders(settings)), settings.detector_family)
     tree = load_priority_tree(SHIPPED_MODELS / PRIORITY_TREE) if "published" in sweep.methods else None
     subject = Subject(model, digest, label, failure_model(settings), tree)
     console = Console(stderr=True)

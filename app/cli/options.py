@@ -11,12 +11,13 @@ from app.core.errors import SettingsError
 from app.core.types import Detector, Size
 from app.detect.families import FAMILIES
 from app.detect.loader import load_detector
+from app.main import model_folders
 
 DetectorOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.onnx|NAME",
-        help="Detector: a file, or the name of an installed model. Default: FLEXPATCH_DETECTOR.",
+        help="Detector: a file, or the name of an installed model. Default: FLEXPATCH_DETECTOR, or the shipped one.",
         show_default=False,
     ),
 ]
@@ -30,17 +31,13 @@ FamilyOption = Annotated[
 ]
 
 
-def required_detector(settings: Settings) -> Detector:
-    if settings.detector is None:
-        raise SettingsError(
-            "No detector is given: add --detector FILE.onnx, or install one and name it: "
-            "flexpatch models pull yolox-nano, and --detector yolox-nano."
-        )
+def open_detector(settings: Settings) -> Detector:
+    """The detector that the settings name."""
     return load_detector(
         settings.detector,
         family=settings.detector_family,
         threads=settings.detector_threads,
-        folders=(settings.models_dir,),
+        folders=model_folders(settings),
     )
 
 

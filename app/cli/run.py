@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from app.cli.endings import ReaderLeft, ended_in_order
-from app.cli.options import DetectorOption, FamilyOption, parse_size, required_detector
+from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_size
 from app.cli.terminal import progress_bar, say
 from app.config import Settings, load_settings
 from app.core.errors import SettingsError
@@ -81,7 +81,7 @@ def run_command(
         stream = stack.enter_context(open_source(source, fps=fps))
         if destination and max_frames is None and isinstance(stream, StreetSource) and stream.n_frames is None:
             raise SettingsError("The synthetic street never ends: add --max-frames N.")
-        model = required_detector(settings)
+        model = open_detector(settings)
         sinks: list[Sink] = []
         if destination:
             file = output_file(destination, _session_name(source), stream.size, fps=stream.fps, draws_patches=patches)

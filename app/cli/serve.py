@@ -14,13 +14,14 @@ from app.cli.options import DetectorOption, FamilyOption
 from app.cli.terminal import version_text
 from app.config import Settings, load_settings
 from app.core.errors import SettingsError
-from app.main import Server, create_app
+from app.main import DEMO_SESSION, Server, create_app
 from app.telemetry.logs import setup_logging
 
 _ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to reach a service that listens everywhere
 
 
 def serve_command(
+    *,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Configuration file (YAML).", show_default=False)
     ] = None,
@@ -33,12 +34,15 @@ def serve_command(
     ] = None,
     detector: DetectorOption = None,
     detector_family: FamilyOption = None,
+    demo: Annotated[
+        bool | None, typer.Option("--demo", help="Start with a session `demo` that watches a synthetic street.")
+    ] = None,
 ) -> None:
     """Run the service: sessions over HTTP and WebSocket, results as JSON, metrics for Prometheus.
 
     Settings come from --config, then FLEXPATCH_… variables, then these options; later ones win.
     """
-    overrides = {"host": host, "port": port, "detector": detector, "detector_family": detector_family}
+    overrides = {"host": host, "port": port, "detector": detector, "detector_family": detector_family, "demo": demo}
     settings = load_settings(config, overrides)
     with _listen(settings) as listener:
         setup_logging(settings.log_format, settings.log_level)
@@ -68,12 +72,8 @@ def _addresses(settings: Settings, port: int) -> Iterator[str]:
     url = f"http://{_ANY_HOSTS.get(settings.host, host)}:{port}"
     yield f"FlexPatch Service {version_text()}: {url}"
     yield f"How to use it:           {url}/docs"
-    if settings.detector is None:
-        yield (
-            "There is no detector yet, so /readyz says 503 and sessions must name one of the models folder. "
-            "Install one (flexpatch models pull yolox-nano) and give it: make run DETECTOR=yolox-nano, "
-            "or flexpatch serve --detector FILE.onnx"
-        )
+    if settings.demo:
+        yield f"Watch the demo session:  {url}/sessions/{DEMO_SESSION}/preview.mjpeg"
 
 
 def _listen(settings: Settings) -> socket.socket:

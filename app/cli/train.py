@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from app.cli.endings import ended_in_order
-from app.cli.options import DetectorOption, FamilyOption, parse_names, parse_numbers, required_detector
+from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_names, parse_numbers
 from app.cli.terminal import say, stage_bars
 from app.config import load_settings
 from app.offline.training.report import HAND_SET, TrainingReport
@@ -63,7 +63,7 @@ def train_command(
     console = Console(stderr=True)
     with ended_in_order(), stage_bars(console) as advance:
         try:
-            report = train(options, required_detector(settings), advance)
+            report = train(options, open_detector(settings), advance)
         except KeyboardInterrupt:
             say(console, f"Interrupted; nothing is written to {output}.")
             raise

@@ -22,7 +22,6 @@ FlexPatchError
 │   ├── SessionExists
 │   ├── SessionEnded             it was deleted or timed out while the caller waited
 │   ├── SessionLimitReached      as many sessions as the service admits
-│   ├── SessionNeedsDetector     the service has no detector to give it
 │   ├── QueueFull                the session's bounded queue; try again later
 │   └── ResultNotFound           that frame is not, or no longer, in the log
 ├── DetectorFailed               inference itself failed
@@ -118,10 +117,6 @@ class SessionEnded(SessionError):
 
 class SessionLimitReached(SessionError):
     """The service already has as many sessions as it admits."""
-
-
-class SessionNeedsDetector(SessionError):
-    """Neither the session nor the service names a detector."""
 
 
 class QueueFull(SessionError):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.core.clock import Clock, SystemClock
 from app.core.errors import SettingsError
-from app.core.types import Detector, Frame, InputSizes, Size
+from app.core.types import Detector, Frame, Size
 from app.detect.cores import available_cores
 from app.flexpatch.canvas import canvas_ladder
 from app.flexpatch.config import PipelineConfig
@@ -92,7 +92,6 @@ class StreamEstimate:
     fps: float
     streams: float
     cpu_ms_per_frame: float
-    includes_detector: bool
     how: str
 
 
@@ -116,7 +115,7 @@ class BenchReport:
     """By stage; `own` is all but decoding and the detector, `total` everything, both on every frame."""
     cpu_ms_per_frame: float
     """Of all cores together, decoding included, the detector not."""
-    detector: DetectorTimes | None
+    detector: DetectorTimes
     http: HttpReport
     sustained: StreamEstimate
 
@@ -134,7 +133,7 @@ class Clip:
 
 def bench(
     options: BenchOptions,
-    detector: Detector | None,
+    detector: Detector,
     make_service: MakeService,
     *,
     say: Callable[[str], object] = lambda _text: None,
@@ -142,13 +141,13 @@ def bench(
     """Measure everything once; takes some ten seconds.
 
     Args:
-        detector: measured too, if given; the number of tracks never hangs on it.
+        detector: measured by itself; the number of tracks never hangs on it.
         say: is told what comes next.
     """
     load_average = os.getloadavg()[0]
     say(f"Rendering {options.n_frames + WARM_UP_FRAMES} frames of {options.resolution}")
     clip = _make_clip(options)
-    input_sizes = detector.input_sizes if detector else InputSizes()
+    input_sizes = detector.input_sizes
     say(f"Pipeline, {N_REPETITIONS} times {options.n_frames} frames")
     clock = SystemClock()
 
@@ -158,10 +157,8 @@ def bench(
     samples = _Samples()
     for _ in range(N_REPETITIONS):
         _run_once(clip, make_pipeline(options.config), clock, samples)
-    measured = None
-    if detector:
-        say(f"Detector {detector.name}")
-        measured = _time_detector(detector, clip, samples)
+    say(f"Detector {detector.name}")
+    measured = _time_detector(detector, clip, samples)
     say("HTTP")
     service = make_service(make_pipeline, Oracle(input_sizes))
     http = time_http(service, clip.jpegs, fps=FPS, n_warm_up=WARM_UP_FRAMES, n_repetitions=N_REPETITIONS)
@@ -272,9 +269,9 @@ def _time_canvas(detector: Detector, clip: Clip, size: Size) -> CanvasTimes:
     return CanvasTimes(size, Times.of(samples_ms), cpu_ms)
 
 
-def _sustained(cpu_ms: float, detector: DetectorTimes | None, http_added: Times) -> StreamEstimate:
-    cost_ms = cpu_ms + http_added.median_ms + (detector.cpu_ms_per_frame if detector else 0.0)
-    parts = "decoding, pipeline, HTTP with a raw body" + (", detector" if detector else ", without the detector")
+def _sustained(cpu_ms: float, detector: DetectorTimes, http_added: Times) -> StreamEstimate:
+    cost_ms = cpu_ms + http_added.median_ms + detector.cpu_ms_per_frame
+    parts = "decoding, pipeline, HTTP with a raw body, detector"
     how = f"cores × 1000 ms / ({FPS:g} frames × processor milliseconds of one frame: {parts})"
     streams = available_cores() * 1e3 / (FPS * cost_ms)
-    return StreamEstimate(FPS, streams, cost_ms, detector is not None, how)
+    return StreamEstimate(FPS, streams, cost_ms, how)

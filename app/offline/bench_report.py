@@ -16,9 +16,8 @@ _DECIMALS = 4
 def as_json(report: BenchReport) -> dict[str, object]:
     """Every number of the report, with its unit in its name."""
     document = {field.name: getattr(report, field.name) for field in fields(report)}
-    detector = report.detector
     document["stages"] = {name: asdict(times) for name, times in report.stages.items()}
-    document["detector"] = asdict(detector) if detector else None
+    document["detector"] = asdict(report.detector)
     document["http"] = asdict(report.http)
     document["sustained"] = asdict(report.sustained)
     return {name: _rounded(value) for name, value in document.items()}
@@ -42,11 +41,10 @@ def _tables(report: BenchReport) -> Iterator[RenderableType]:
         if name != "detect":
             _row(stages, _NAMES.get(name, name), report.stages[name])
     yield stages
-    if report.detector:
-        canvases = _table(f"{report.detector.name} on {report.detector.backend}", "median ms", "p99 ms", "runs")
-        for item in report.detector.canvases:
-            _row(canvases, str(item.canvas), item.wall)
-        yield canvases
+    canvases = _table(f"{report.detector.name} on {report.detector.backend}", "median ms", "p99 ms", "runs")
+    for item in report.detector.canvases:
+        _row(canvases, str(item.canvas), item.wall)
+    yield canvases
     http = _table(f"One frame of {report.jpeg_mean_bytes / 1e3:.0f} kB to its result", "median ms", "p99 ms", "frames")
     _row(http, "handed to the session directly", report.http.direct)
     for body, times in report.http.bodies.items():

@@ -23,7 +23,6 @@ class DetectorSource(Protocol):
 
         Raises:
             ModelError: there is none of that name, or it cannot be used.
-            SessionNeedsDetector: no name was given and the service has no detector of its own.
         """
         ...
 
@@ -72,7 +71,7 @@ class SessionRegistry:
             make_spec: takes the session's id.
             session_id: None: a new one is chosen.
         Raises:
-            SessionExists, SessionLimitReached, SessionNeedsDetector, ModelError, SettingsError.
+            SessionExists, SessionLimitReached, ModelError, SettingsError.
         """
         name = self._reserve(session_id)
         try:

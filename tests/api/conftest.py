@@ -23,11 +23,11 @@ def settings(**values: Any) -> Settings:
     return load_settings(overrides={"models_dir": "no-models", **values}, environment={})
 
 
-def make_app(bench: Bench, *, has_detector: bool = True, **values: Any) -> FastAPI:
+def make_app(bench: Bench, **values: Any) -> FastAPI:
     """The application with scripted pipelines and a clock that stands still."""
     return create_app(
         settings(**values),
-        detector=bench.detector if has_detector else None,
+        detector=bench.detector,
         clock=bench.clock,
         wall_s=bench.wall_s,
         make_pipeline=bench.make_pipeline,

@@ -110,13 +110,6 @@ def test_no_more_sessions_than_admitted(bench: Bench) -> None:
         assert response.json()["retryable"]
 
 
-def test_without_detector_the_answer_says_which_file_to_give(bench: Bench) -> None:
-    with api_for(bench, has_detector=False) as api:
-        response = api.post("/sessions")
-    assert (response.status_code, response.json()["code"]) == (409, "session_needs_detector")
-    assert "--detector FILE.onnx" in response.json()["detail"]
-
-
 def test_sessions_are_listed_and_shown(api: Api) -> None:
     api.open("a")
     api.open("b")

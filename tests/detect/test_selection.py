@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from app.core.boxes import iou
+from app.core.boxes import iou, suppress
 from app.core.errors import SettingsError
 from app.core.types import Size
 from app.detect.selection import Thresholds, by_class, by_listed_class, by_objectness, settle, sigmoid
@@ -77,6 +77,25 @@ def test_duplicates_go_only_within_a_class_and_the_strongest_stays() -> None:
     assert found.class_ids.tolist() == [0, 1]
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
     assert len(settle(candidates, boxes, Size(32, 32), Thresholds(nms_iou=None))) == 3
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), decimals=st.integers(1, 6))
+def test_suppression_in_opencv_is_the_one_of_core(seed: int, n: int, decimals: int) -> None:
+    random = np.random.default_rng(seed)
+    centres = random.uniform(0, 300, (n // 5 + 1, 2))[random.integers(0, n // 5 + 1, n)]
+    low = centres + random.normal(0, 6, (n, 2))
+    boxes = np.concatenate([low, low + random.uniform(20, 60, (n, 2))], axis=1).astype(np.float32)
+    table = np.round(random.uniform(0, 1, (n, 2)), decimals).astype(np.float32)
+    thresholds = Thresholds(score_floor=0.0)
+    candidates = by_class(table, thresholds)
+    found = settle(candidates, boxes[candidates.indices], Size(1000, 1000), thresholds)
+    boxes = boxes[candidates.indices]
+    kept = suppress(boxes, candidates.scores, candidates.class_ids, 0.6)
+    expected = boxes[kept].clip(0, 1000)
+    is_inside = (expected[:, 2:] > expected[:, :2]).all(axis=1)
+    assert np.array_equal(found.boxes, expected[is_inside])
+    assert np.array_equal(found.scores, candidates.scores[kept][is_inside])
+    assert np.array_equal(found.class_ids, candidates.class_ids[kept][is_inside])
 
 
 def test_boxes_that_are_not_finite_are_dropped() -> None:

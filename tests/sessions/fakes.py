@@ -164,7 +164,7 @@ class Bench:
         return self.metrics.registry.get_sample_value(name, labels)
 
     def registry(self, *, max_sessions: int = 60, stop_timeout_s: float = WAIT_S) -> SessionRegistry:
-        catalogue = DetectorCatalogue(self.detector, Path("no-models"), _no_models)
+        catalogue = DetectorCatalogue(self.detector, (), _no_models)
         return SessionRegistry(RegistryLimits(max_sessions, stop_timeout_s), catalogue, self.tools)
 
 

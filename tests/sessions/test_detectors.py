@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.errors import ModelNotFound, SessionNeedsDetector
+from app.core.errors import ModelNotFound
 from app.core.types import Detector
 from app.sessions.detectors import DetectorCatalogue
 from tests.sessions.fakes import BlindDetector
@@ -32,7 +32,7 @@ def models_dir(tmp_path: Path) -> Path:
 
 def test_names_and_files_of_the_folder_are_found(models_dir: Path) -> None:
     load = Loader()
-    catalogue = DetectorCatalogue(None, models_dir, load)
+    catalogue = DetectorCatalogue(BlindDetector(), (models_dir,), load)
     for name in ("yolo", "yolo.onnx", "sub/other", str(models_dir / "yolo.onnx")):
         catalogue.get(name)
     yolo, other = models_dir / "yolo.onnx", models_dir / "sub" / "other.onnx"
@@ -58,16 +58,11 @@ def test_names_and_files_of_the_folder_are_found(models_dir: Path) -> None:
 def test_nothing_else_is_opened_or_told_apart(models_dir: Path, name: str) -> None:
     load = Loader()
     with pytest.raises(ModelNotFound, match=r"There is no model .* It has link, yolo\."):
-        DetectorCatalogue(None, models_dir, load).get(name)
+        DetectorCatalogue(BlindDetector(), (models_dir,), load).get(name)
     assert load.paths == []
 
 
 def test_the_default_serves_those_who_name_none_or_itself(tmp_path: Path) -> None:
     default = BlindDetector()
-    catalogue = DetectorCatalogue(default, tmp_path, Loader())
+    catalogue = DetectorCatalogue(default, (tmp_path,), Loader())
     assert catalogue.get(None) is catalogue.get("blind") is catalogue.default is default
-
-
-def test_without_default_the_message_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(SessionNeedsDetector, match=r"--detector FILE\.onnx.*The folder is empty"):
-        DetectorCatalogue(None, tmp_path / "missing", Loader()).get(None)

@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.core.errors import SessionEnded, SessionExists, SessionLimitReached, SessionNeedsDetector, SessionNotFound
+from app.core.errors import ModelNotFound, SessionEnded, SessionExists, SessionLimitReached, SessionNotFound
 from app.core.types import Detector
 from app.sessions.detectors import DetectorCatalogue
 from app.sessions.manager import RegistryLimits, SessionRegistry
@@ -55,10 +56,10 @@ def test_no_more_sessions_than_admitted(bench: Bench) -> None:
 
 def test_a_session_that_cannot_be_made_leaves_its_id_free(bench: Bench) -> None:
     tools = bench.tools
-    registry = SessionRegistry(RegistryLimits(1), DetectorCatalogue(None, Path("none"), _never), tools)
+    registry = SessionRegistry(RegistryLimits(1), DetectorCatalogue(bench.detector, (), _never), tools)
     for _ in range(2):
-        with pytest.raises(SessionNeedsDetector, match=r"--detector FILE\.onnx"):
-            registry.create(spec, "a")
+        with pytest.raises(ModelNotFound):
+            registry.create(lambda name: replace(spec(name), detector="none"), "a")
     assert len(registry) == 0
 
 

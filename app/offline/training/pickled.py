@@ -17,7 +17,7 @@ from app.flexpatch.failure import FEATURES
 from app.flexpatch.failure_file import FORMAT, check_columns
 from app.flexpatch.failure_forms import CLASSES, TrainedFailure
 from app.offline.training.candidates import Fitted, by_name
-from app.offline.training.extras import require_training_packages
+from app.offline.training.extras import FOR_FAILURE_MODEL, require_packages
 from app.offline.training.validation import Trained
 
 TASK = "tracking-failure"
@@ -55,7 +55,7 @@ def load_pickled_model(path: Path, models_dir: Path) -> TrainedFailure:
         ModelUnreadable: not pinned; or damaged, or of other features, classes or version of scikit-learn.
         SettingsError: the packages to read it are not installed.
     """
-    require_training_packages()
+    require_packages(FOR_FAILURE_MODEL)
     import joblib  # noqa: PLC0415
 
     data = _pinned(path, models_dir)

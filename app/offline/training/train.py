@@ -18,7 +18,7 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model
 from app.flexpatch.failure_forms import CLASSES
 from app.offline.training.candidates import Candidate, candidates
-from app.offline.training.extras import require_training_packages
+from app.offline.training.extras import FOR_FAILURE_MODEL, require_packages
 from app.offline.training.importance import permutation_importances
 from app.offline.training.pickled import write_pickled_model
 from app.offline.training.plots import plot_calibration, plot_importances, plot_roc
@@ -115,7 +115,7 @@ def train(
         SettingsError: too few sequences or samples, packages that are missing, or a folder that cannot be written.
         DetectorFailed: inference itself failed.
     """
-    require_training_packages()
+    require_packages(FOR_FAILURE_MODEL)
     folds_of(len(options.sequences))
     for text in options.sequences:
         check_sequence(text, options.ground_truth)

@@ -1,0 +1,126 @@
+"""What the detector is trained on: gathered once, kept in the output folder, found there the next time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import SettingsError
+from app.core.types import Detector
+from app.ingest.source import open_source
+from app.ingest.street_config import parse_street
+from app.offline.detector import people, scenes
+from app.offline.detector.figures import Assets
+from app.offline.detector.scenes import Scene
+
+Advance = Callable[[str, int, int], None]
+"""Is told the stage, how much of it is done, and how much there is."""
+
+STREETS_SHARE = 0.25
+BACKGROUNDS_SHARE = 0.3
+CLIPS_SHARE = 0.45
+"""Of all views, where there is all of the three; recordings share theirs by how many people they show."""
+_SHARE_WITHOUT_PEOPLE = 0.5
+"""Of a recording that shows nobody, beside one that shows people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where material comes from. Streets are always there."""
+
+    clips: Sequence[Path] = ()
+    """Recordings."""
+    teachers: Sequence[Detector] = ()
+    """Who labels them."""
+    assets: Path | None = None
+    """MakeHuman's, for people to be pasted in."""
+    n_people: int = 1500
+    backgrounds: Path | None = None
+    """Folder of pictures without people or vehicles."""
+    streets: Sequence[str] = scenes.STREETS
+    n_street_frames: int = 20
+    """Of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that canvases are made from."""
+
+    groups: Sequence[Sequence[Scene]]
+    """Streets, backgrounds, and each recording."""
+    shares: Sequence[float]
+    """How often views of each group are taken."""
+    people: Sequence[NDArray[np.uint8]]
+    """Cut-outs (H, W, 4)."""
+
+
+def check(sources: Sources) -> None:
+    """Say at once, not after minutes of work, what cannot be used.
+
+    Raises:
+        SettingsError, SourceError: as `gather`.
+    """
+    if sources.clips and not sources.teachers:
+        raise SettingsError("Recordings need teachers that label them: name at least one with --teacher.")
+    for clip in sources.clips:
+        open_source(str(clip)).close()
+    if sources.backgrounds:
+        scenes.background_pictures(sources.backgrounds)
+    if sources.assets:
+        Assets(sources.assets)
+    for text in sources.streets:
+        parse_street(text)
+
+
+def gather(sources: Sources, folder: Path, seed: int, advance: Advance) -> Material:
+    """Render, read and label what the folder does not hold yet.
+
+    Raises:
+        SettingsError: a source is not what it should be.
+        SourceError: a recording cannot be read.
+        DetectorFailed: a teacher failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    groups, shares = [_streets(sources, folder, advance)], [STREETS_SHARE]
+    if sources.backgrounds:
+        groups.append(list(scenes.background_scenes(sources.backgrounds)))
+        shares.append(BACKGROUNDS_SHARE)
+    clips = [_clip(clip, sources.teachers, folder, advance) for clip in sources.clips]
+    weights = [1.0 if _shows_people(group) else _SHARE_WITHOUT_PEOPLE for group in clips]
+    groups += clips
+    shares += [CLIPS_SHARE * weight / sum(weights) for weight in weights]
+    return Material(groups, shares, _people(sources, folder, seed, advance))
+
+
+def _shows_people(group: Sequence[Scene]) -> bool:
+    return any(np.any(scene.classes == 0) for scene in group)
+
+
+def _streets(sources: Sources, folder: Path, advance: Advance) -> list[Scene]:
+    path = folder / "streets.npz"
+    if not path.exists():
+        found: list[Scene] = []
+        for number, text in enumerate(sources.streets, 1):
+            found += scenes.street_scenes(text, sources.n_street_frames)
+            advance("Rendering streets", number, len(sources.streets))
+        scenes.save(path, found)
+    return scenes.load(path)
+
+
+def _clip(clip: Path, teachers: Sequence[Detector], folder: Path, advance: Advance) -> list[Scene]:
+    path = folder / f"clip-{clip.stem}.npz"
+    if not path.exists():
+        scenes.save(path, list(scenes.clip_scenes(clip, teachers, partial(advance, f"Labelling {clip.name}"))))
+    return scenes.load(path)
+
+
+def _people(sources: Sources, folder: Path, seed: int, advance: Advance) -> list[NDArray[np.uint8]]:
+    if sources.assets is None:
+        return []
+    rendered = people.render(Assets(sources.assets), folder / "people", range(sources.n_people), seed)
+    for number, _ in enumerate(rendered, 1):
+        advance("Rendering people", number, sources.n_people)
+    return people.load(folder / "people")

@@ -1,0 +1,143 @@
+"""Training the shipped detector, from material to the ONNX file and a report; resumes where it was interrupted."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.core.errors import SettingsError
+from app.detect.loader import load_detector
+from app.offline.detector.canvases import CanvasMaker
+from app.offline.detector.export import export
+from app.offline.detector.fit import Progress, Schedule, fit
+from app.offline.detector.labels import CLASSES
+from app.offline.detector.material import Advance, Material, Sources, gather
+from app.offline.detector.scenes import background_pictures
+from app.offline.detector.trial import Trial, trials
+
+MODEL_FILE = "flexpatch-nano.onnx"
+CHECKPOINT_FILE = "checkpoint.pt"
+LOG_FILE = "log.csv"
+REPORT_FILE = "report.json"
+_LOG_EVERY = 50
+"""Steps; the log has their means."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """What to train on, for how long, and where to."""
+
+    output: Path
+    """Folder for material, checkpoint, log, model and report; what it holds already is gone on with."""
+    sources: Sources
+    schedule: Schedule
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorReport:
+    """What was trained on what, and how good it is."""
+
+    n_scenes: dict[str, int]
+    """By recording or kind."""
+    n_objects: dict[str, int]
+    n_people: int
+    """Cut-outs."""
+    steps: int
+    batch: int
+    seed: int
+    trials: list[Trial]
+    """On streets not trained on."""
+
+
+def train_detector(options: DetectorOptions, advance: Advance) -> DetectorReport:
+    """Gather material, fit the network, export it and try it out.
+
+    Everything is kept in the output folder as it is made: called again with the same options, it goes on from the
+    last checkpoint and ends with the same result.
+
+    Raises:
+        SettingsError, SourceError, DetectorFailed: as `gather`.
+    """
+    options.output.mkdir(parents=True, exist_ok=True)
+    _keep_options(options)
+    material = gather(options.sources, options.output / "material", options.seed, advance)
+    maker = CanvasMaker(material.groups, material.shares, material.people, options.seed)
+    checkpoint = options.output / CHECKPOINT_FILE
+    with _log(options.output / LOG_FILE) as log:
+        for progress in fit(maker, len(CLASSES), options.schedule, checkpoint, options.seed):
+            log(progress)
+            advance("Training", progress.step, options.schedule.steps)
+    export(checkpoint, options.output / MODEL_FILE)
+    report = _report(options, material, trials(load_detector(options.output / MODEL_FILE)))
+    (options.output / REPORT_FILE).write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def _keep_options(options: DetectorOptions) -> None:
+    """Write down what was asked for; a checkpoint of other options must not be gone on with.
+
+    Raises:
+        SettingsError: the folder holds a training with other options.
+    """
+    path = options.output / "options.json"
+    wanted = json.loads(json.dumps(_described(options)))
+    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8"))) != wanted:
+        differing = sorted(name for name in wanted if kept.get(name) != wanted[name])
+        raise SettingsError(
+            f"{options.output} holds a training with other options ({', '.join(differing)}): "
+            "give the same ones to go on with it, or another folder."
+        )
+    path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+
+
+def _described(options: DetectorOptions) -> dict[str, object]:
+    sources = options.sources
+    return {
+        "clips": [path.name for path in sources.clips],
+        "teachers": [teacher.name for teacher in sources.teachers],
+        "people": sources.n_people if sources.assets else 0,
+        "backgrounds": [path.name for path in background_pictures(sources.backgrounds)] if sources.backgrounds else [],
+        "steps": options.schedule.steps,
+        "batch": options.schedule.batch,
+        "seed": options.seed,
+    }
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[Callable[[Progress], None]]:
+    """Takes every step; writes the mean of each `_LOG_EVERY`, behind what the file holds already."""
+    recent: list[Progress] = []
+    with path.open("a", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        if file.tell() == 0:
+            rows.writerow(["step", "loss", "of_classes", "of_boxes"])
+
+        def take(progress: Progress) -> None:
+            recent.append(progress)
+            if progress.step % _LOG_EVERY == 0:
+                columns = ([step.loss, step.of_classes, step.of_boxes] for step in recent)
+                rows.writerow([progress.step, *(f"{np.mean(column):.4f}" for column in zip(*columns, strict=True))])
+                file.flush()
+                recent.clear()
+
+        yield take
+
+
+def _report(options: DetectorOptions, material: Material, found: list[Trial]) -> DetectorReport:
+    scenes = [scene for group in material.groups for scene in group]
+    kinds = ["street" if scene.name.startswith("synthetic:") else scene.name for scene in scenes]
+    return DetectorReport(
+        n_scenes=dict(Counter(kinds)),
+        n_objects={label: sum(int(np.sum(s.classes == i)) for s in scenes) for i, label in enumerate(CLASSES)},
+        n_people=len(material.people),
+        steps=options.schedule.steps,
+        batch=options.schedule.batch,
+        seed=options.seed,
+        trials=found,
+    )

@@ -1,0 +1,55 @@
+"""A session to try the service with: a synthetic street, pushed in real time as a client would push it."""
+
+import logging
+import threading
+
+import simplejpeg
+
+from app.core.clock import Clock
+from app.core.errors import FlexPatchError, QueueFull
+from app.ingest.street import Street
+from app.ingest.street_config import StreetConfig
+from app.sessions.session import Session
+
+logger = logging.getLogger(__name__)
+
+_JPEG_QUALITY = 90
+
+
+class DemoCamera:
+    """Renders a street at its frame rate on a thread of its own and pushes it to a session, until either ends.
+
+    A machine that cannot keep up sees fewer frames, never late ones.
+    """
+
+    def __init__(self, session: Session, street: StreetConfig, clock: Clock) -> None:
+        self._session = session
+        self._street = street
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-camera", daemon=True)
+
+    def start(self) -> None:
+        """Begin; once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End and wait for it; takes a frame at most. Never on an event loop."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        street = Street(self._street)
+        started_s = self._clock.now_s()
+        index = 0
+        while not self._stop.is_set():
+            jpeg = simplejpeg.encode_jpeg(street.render(index), quality=_JPEG_QUALITY, colorspace="BGR")
+            try:
+                self._session.submit(jpeg)
+            except QueueFull:
+                pass  # the camera goes on, as cameras do
+            except FlexPatchError as error:
+                logger.info("demo camera ends", extra={"session_id": self._session.id, "reason": str(error)})
+                return
+            index = max(index + 1, int((self._clock.now_s() - started_s) * self._street.fps))
+            self._stop.wait(max(0.0, started_s + index / self._street.fps - self._clock.now_s()))

@@ -1,0 +1,63 @@
+"""What a user has who gives no option at all: the shipped detector, and a demo session that sees its street."""
+
+import threading
+
+import numpy as np
+from anyio.from_thread import start_blocking_portal
+
+from app.core.manifest import check_recorded, read_manifest
+from app.detect.loader import load_detector
+from app.main import SHIPPED_MODELS, create_app
+from app.offline.detector.scenes import street_scenes
+from app.offline.detector.trial import STREETS, trials
+from tests.api.conftest import Api, settings
+from tests.sessions.fakes import Bench
+
+SHIPPED = SHIPPED_MODELS / "flexpatch-nano.onnx"
+
+
+def test_the_shipped_file_is_the_recorded_one() -> None:
+    assert SHIPPED.name in {entry.file for entry in read_manifest(SHIPPED_MODELS) if entry.task == "detection"}
+    check_recorded(SHIPPED)
+    assert SHIPPED.stat().st_size < 4_000_000
+
+
+def test_it_takes_any_size_and_batch() -> None:
+    detector = load_detector(SHIPPED)
+    assert detector.class_names == ("person", "car")
+    for batch, height, width in ((1, 32, 32), (3, 96, 160), (1, 384, 640)):
+        assert len(detector.detect(np.full((batch, height, width, 3), 114, np.uint8))) == batch
+
+
+def test_an_empty_canvas_shows_nothing() -> None:
+    found = load_detector(SHIPPED).detect(np.full((1, 384, 640, 3), 114, np.uint8))[0]
+    assert not len(found.scores) or found.scores.max() < 0.2
+
+
+def test_it_sees_people_and_cars_on_streets_that_it_was_not_trained_on() -> None:
+    scenes = [scene for text in STREETS for scene in street_scenes(text, 2)]
+    people, cars = trials(load_detector(SHIPPED), scenes)
+    assert people.n_objects > 100
+    assert people.ap50 is not None
+    assert people.ap50 > 0.55
+    assert cars.ap50 is not None
+    assert cars.ap50 > 0.8
+
+
+def test_the_demo_session_puts_out_people_and_cars() -> None:
+    app = create_app(settings(demo=True))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(app.router.lifespan_context(app)):
+        api = Api(app, portal, Bench())
+        labels: set[str] = set()
+        seq = 0
+        while labels != {"person", "car"}:
+            assert seq < 100, "ten seconds of street without a person and a car"
+            response = api.get(f"/sessions/demo/results/latest?after_seq={seq}&wait_s=5")
+            assert response.status_code == 200, "the camera goes on"
+            seq = response.json()["seq"]
+            labels |= {item["label"] for item in response.json()["objects"] if item["score"] > 0.3}
+        session = api.get("/sessions/demo").json()
+        assert session["state"] == "running"
+        assert session["detector"]["name"] == "flexpatch-nano"
+        assert api.get("/sessions/demo/snapshot.jpg").headers["content-type"] == "image/jpeg"
+    assert not any(thread.name in {"demo-camera", "session-demo"} for thread in threading.enumerate())

@@ -1,0 +1,139 @@
+"""Training from one end to the other, with what little a test can wait for."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed: PyTorch is missing")
+torch.set_num_threads(1)
+
+from app.cli import main  # noqa: E402
+from app.core.errors import SettingsError  # noqa: E402
+from app.core.types import Size  # noqa: E402
+from app.detect.loader import load_detector  # noqa: E402
+from app.offline.detector import material, train  # noqa: E402
+from app.offline.detector.canvases import CanvasMaker  # noqa: E402
+from app.offline.detector.fit import Schedule, fit  # noqa: E402
+from app.offline.detector.material import Sources, check, gather  # noqa: E402
+from app.offline.detector.train import DetectorOptions, train_detector  # noqa: E402
+from tests.offline.detector.assets import write_assets  # noqa: E402
+from tests.offline.detector.builders import figure, scene  # noqa: E402
+
+STREET = "synthetic:320x192@1?objects=8&seed=5"
+SMALL = (Size(96, 96), Size(128, 64))
+QUICK = Schedule(steps=6, batch=2, warm_up=2, sizes=SMALL, checkpoint_every=3, workers=0)
+
+
+def no_bar(_stage: str, _done: int, _all: int) -> None:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _small_streets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.offline.detector.trial.STREETS", (STREET,))
+    monkeypatch.setattr("app.offline.detector.trial.N_FRAMES", 1)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> DetectorOptions:
+    return DetectorOptions(tmp_path / "out", Sources(streets=(STREET,), n_street_frames=2), QUICK)
+
+
+def weights(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    return {name: value.numpy() for name, value in torch.load(path, weights_only=True)["mean"].items()}
+
+
+def test_it_goes_from_streets_to_a_detector_and_a_report(options: DetectorOptions) -> None:
+    stages: list[str] = []
+    report = train_detector(options, lambda stage, *_: stages.append(stage))
+    assert list(dict.fromkeys(stages)) == ["Rendering streets", "Training"]
+    detector = load_detector(options.output / train.MODEL_FILE)
+    assert detector.class_names == ("person", "car")
+    detector.detect(np.zeros((1, 96, 160, 3), np.uint8))
+    assert report.n_scenes == {"street": 2}
+    assert [trial.label for trial in report.trials] == ["person", "car"]
+    written = json.loads((options.output / train.REPORT_FILE).read_text())
+    assert (written["steps"], written["batch"]) == (6, 2)
+
+
+def test_interrupted_it_ends_with_the_same_weights(tmp_path: Path) -> None:
+    def maker() -> CanvasMaker:
+        return CanvasMaker([[scene("yard")]], [1.0], [figure()], 1)
+
+    list(fit(maker(), 2, QUICK, tmp_path / "whole.pt", 1))
+    for progress in fit(maker(), 2, QUICK, tmp_path / "parts.pt", 1):
+        if progress.step == 4:
+            break
+    steps = [progress.step for progress in fit(maker(), 2, QUICK, tmp_path / "parts.pt", 1)]
+    assert steps == [4, 5, 6], "from the checkpoint after step 3"
+    whole, parts = weights(tmp_path / "whole.pt"), weights(tmp_path / "parts.pt")
+    assert all(np.array_equal(whole[name], parts[name]) for name in whole)
+    assert list(fit(maker(), 2, QUICK, tmp_path / "whole.pt", 1)) == []
+
+
+def test_what_is_trained_long_enough_is_found(tmp_path: Path) -> None:
+    """A few dozen steps on one scene: the loss falls."""
+    maker = CanvasMaker([[scene("yard")]], [1.0], [figure()], 1)
+    schedule = replace(QUICK, steps=60, batch=4, warm_up=5)
+    losses = [progress.loss for progress in fit(maker, 2, schedule, tmp_path / "checkpoint.pt", 1)]
+    assert np.mean(losses[-8:]) < 0.85 * np.mean(losses[:4])
+
+
+def test_workers_make_the_same_batches(tmp_path: Path) -> None:
+    maker = CanvasMaker([[scene("yard")]], [1.0], [figure()], 1)
+    alone = [item.loss for item in fit(maker, 2, QUICK, tmp_path / "a.pt", 1)]
+    helped = [item.loss for item in fit(maker, 2, replace(QUICK, workers=1), tmp_path / "b.pt", 1)]
+    assert alone == pytest.approx(helped, rel=1e-4)
+
+
+def test_the_log_goes_on_where_it_was(options: DetectorOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.offline.detector.train._LOG_EVERY", 2)
+    train_detector(options, no_bar)
+    train_detector(options, no_bar)
+    rows = list(csv.reader((options.output / train.LOG_FILE).read_text().splitlines()))
+    assert [row[0] for row in rows] == ["step", "2", "4", "6"]
+
+
+def test_a_folder_of_another_training_is_not_gone_on_with(options: DetectorOptions) -> None:
+    train_detector(options, no_bar)
+    with pytest.raises(SettingsError, match=r"training with other options \(seed, steps\)"):
+        train_detector(replace(options, seed=2, schedule=replace(QUICK, steps=9)), no_bar)
+
+
+def test_people_and_backgrounds_are_gathered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "wall.png"), np.full((40, 60, 3), 200, np.uint8))
+    monkeypatch.setattr("app.offline.detector.people.person", lambda _assets, _random: figure())
+    sources = Sources(
+        assets=write_assets(tmp_path / "assets"),
+        n_people=3,
+        backgrounds=pictures,
+        streets=(STREET,),
+        n_street_frames=1,
+    )
+    first = gather(sources, tmp_path / "material", 1, no_bar)
+    assert [group[0].name for group in first.groups] == [STREET, "background"]
+    assert first.shares == [material.STREETS_SHARE, material.BACKGROUNDS_SHARE]
+    assert len(first.people) == 3
+    monkeypatch.setattr("app.offline.detector.people.person", None)
+    again = gather(sources, tmp_path / "material", 1, no_bar)
+    assert np.array_equal(first.groups[0][0].pixels, again.groups[0][0].pixels)
+
+
+def test_recordings_without_teachers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="name at least one with --teacher"):
+        check(Sources(clips=[tmp_path / "a.mp4"]))
+
+
+def test_without_pytorch_one_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("app.offline.training.extras.find_spec", lambda name: None if name == "torch" else name)
+    assert main(["train-detector", "--output", str(tmp_path)]) == 2
+    assert "Training needs torch: install the extra" in capsys.readouterr().err
