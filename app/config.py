@@ -21,6 +21,14 @@ _NOT_OURS = {"FLEXPATCH_DATA"}
 _NESTED = "__"
 
 
+SHIPPED_DETECTOR = "flexpatch-nano"
+
+
+def _or_shipped(value: object) -> object:
+    """Nothing stands for the shipped detector, as in files that were written when none was shipped."""
+    return SHIPPED_DETECTOR if value is None else value
+
+
 def _size(value: object) -> object:
     """Accepts `640x352` besides `[640, 352]`."""
     if isinstance(value, str) and "x" in value:
@@ -64,8 +72,8 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
 
-    detector: Path = Field(
-        Path("flexpatch-nano"),
+    detector: Annotated[Path, BeforeValidator(_or_shipped)] = Field(
+        Path(SHIPPED_DETECTOR),
         description="Detector that sessions use unless they name another: a file, or a model of models_dir or shipped.",
     )
     detector_family: str | None = Field(

@@ -77,6 +77,7 @@ def create_app(
         make_pipeline: None: FlexPatch on the CPU.
     Raises:
         ModelError: the detector or failure model that the settings name cannot be used.
+        SettingsError: the demo session does not go with the settings.
     """
     clock = clock or SystemClock()
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
@@ -108,8 +109,7 @@ def create_app(
         ),
         checks=partial(_checks, catalogue, registry),
     )
-    make_demo = partial(_start_demo, services, clock) if settings.demo else None
-    return _build(services, clock, make_demo)
+    return _build(services, clock, _demo(services, clock) if settings.demo else None)
 
 
 class Server(uvicorn.Server):
@@ -137,11 +137,12 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _build(services: Services, clock: Clock, make_demo: Callable[[], DemoCamera] | None) -> FastAPI:
+def _build(services: Services, clock: Clock, demo: DemoCamera | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         reaper = asyncio.create_task(_reap(services.registry))
-        demo = await asyncio.to_thread(make_demo) if make_demo else None
+        if demo:
+            demo.start()
         try:
             yield
         finally:
@@ -178,15 +179,14 @@ def _build(services: Services, clock: Clock, make_demo: Callable[[], DemoCamera]
     return app
 
 
-def _start_demo(services: Services, clock: Clock) -> DemoCamera:
+def _demo(services: Services, clock: Clock) -> DemoCamera:
+    """The demo session, and the camera that will watch for it."""
     options = services.options
 
     def spec(session_id: str) -> SessionSpec:
         return SessionSpec(session_id, options.flexpatch, FilterSpec(), options.queue_depth, options.idle_ttl_s)
 
-    camera = DemoCamera(services.registry.create(spec, DEMO_SESSION), parse_street(DEMO_STREET), clock)
-    camera.start()
-    return camera
+    return DemoCamera(services.registry.create(spec, DEMO_SESSION), parse_street(DEMO_STREET), clock)
 
 
 async def _reap(registry: SessionRegistry) -> None:

@@ -109,6 +109,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["train-detector", "--output", "x", "--clip", "a.mp4"], "--teacher"),
         (["train-detector", "--output", "x", "--backgrounds", "no-such"], "no-such"),
         (["train-detector", "--output", "x", "--steps", "0"], "--steps"),
+        (["train-detector", "--output", "x", "--seed", "-1"], "--seed"),
         (["bench", "--resolution", "big"], "--resolution 'big'"),
         (["bench", "--resolution", "8x8"], "8x8"),
         (["bench", "--tracks", "0"], "1 to 500"),

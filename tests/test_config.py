@@ -90,6 +90,11 @@ def test_an_empty_file_and_empty_variables_are_nothing(tmp_path: Path) -> None:
     assert load("", tmp_path, {"FLEXPATCH_PORT": ""}) == load()
 
 
+def test_no_detector_in_a_file_means_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "old.yml").write_text("detector: null\n", encoding="utf-8")
+    assert load_settings(tmp_path / "old.yml", environment={}).detector == Path("flexpatch-nano")
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         load().port = 1  # type: ignore[misc]

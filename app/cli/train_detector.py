@@ -35,7 +35,7 @@ def train_detector_command(
         Path | None, typer.Option(metavar="DIR", help="Pictures and panoramas without people or vehicles.")
     ] = None,
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="Training steps of 16 canvases.")] = 9000,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
 ) -> None:
     """Train the small detector that is shipped: from recordings, rendered people and synthetic streets to ONNX.
 
@@ -52,13 +52,29 @@ def train_detector_command(
 
     options = DetectorOptions(output, sources, Schedule(steps=steps), seed)
     console = Console(stderr=True)
+    say(console, f"Material   {_material(sources)}")
     with ended_in_order(), stage_bars(console) as advance:
         try:
             report = train_detector(options, advance)
         except KeyboardInterrupt:
-            say(console, f"Interrupted; the same command goes on from the last checkpoint in {output}.")
+            say(console, f"Interrupted; the same command goes on with what is in {output}.")
             raise
     for trial in report.trials:
         score = "-" if trial.ap50 is None else f"{trial.ap50:.3f}"
         say(console, f"{trial.label:<10} AP@0.5 {score} on {trial.n_objects} objects of streets not trained on")
     say(console, f"Written    {output / MODEL_FILE}")
+
+
+def _material(sources: Sources) -> str:
+    """What there is to learn from, and what is lacking."""
+    there = {
+        "synthetic streets": True,
+        f"{len(sources.clips)} recordings (--clip)": bool(sources.clips),
+        f"{sources.n_people} rendered people (--people)": sources.assets is not None,
+        "backgrounds (--backgrounds)": sources.backgrounds is not None,
+    }
+    lacking = [
+        name.split(" ", 1)[-1] if name[0].isdigit() else name for name, is_there in there.items() if not is_there
+    ]
+    text = ", ".join(name for name, is_there in there.items() if is_there)
+    return f"{text}; without {', '.join(lacking)}, it will see little in real pictures" if lacking else text

@@ -140,7 +140,9 @@ def _without_duplicates(
     """As `app.core.boxes.suppress`, five times as fast."""
     if not len(boxes):
         return np.zeros(0, np.intp)
-    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
+    # OpenCV tells classes apart by moving each beyond the largest coordinate: none may be negative.
+    low = (boxes[:, :2] - boxes[:, :2].min()).astype(np.float64)
+    corner_and_size = np.concatenate([low, boxes[:, 2:] - boxes[:, :2]], axis=1)
     scores, class_ids = candidates.scores[rows], candidates.class_ids[rows]
     kept = cv2.dnn.NMSBoxesBatched(corner_and_size, scores, class_ids, -1.0, nms_iou)  # type: ignore[arg-type]
     return np.asarray(kept, np.intp).reshape(-1)

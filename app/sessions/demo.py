@@ -14,12 +14,14 @@ from app.sessions.session import Session
 logger = logging.getLogger(__name__)
 
 _JPEG_QUALITY = 90
+_STOP_TIMEOUT_S = 5.0
+"""More than a frame takes to render, or the street to build."""
 
 
 class DemoCamera:
     """Renders a street at its frame rate on a thread of its own and pushes it to a session, until either ends.
 
-    A machine that cannot keep up sees fewer frames, never late ones.
+    A machine that cannot keep up sees fewer frames; those that find the session's queue full are lost.
     """
 
     def __init__(self, session: Session, street: StreetConfig, clock: Clock) -> None:
@@ -34,9 +36,12 @@ class DemoCamera:
         self._thread.start()
 
     def stop(self) -> None:
-        """End and wait for it; takes a frame at most. Never on an event loop."""
+        """End and wait for it, some seconds at most. Never on an event loop."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_TIMEOUT_S)
+            if self._thread.is_alive():
+                logger.error("demo camera did not end in time", extra={"timeout_s": _STOP_TIMEOUT_S})
 
     def _run(self) -> None:
         street = Street(self._street)

@@ -12,7 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 
 from app.core.clock import SystemClock
-from app.core.errors import ModelAltered, ModelNotFound
+from app.core.errors import ModelAltered, ModelNotFound, SettingsError
 from app.core.manifest import INSTALLED
 from app.core.types import CanvasBoxes, CanvasDetections, CaptureTime, Frame, TrackedObject
 from app.flexpatch.config import PipelineConfig
@@ -105,6 +105,11 @@ def test_a_clip_pushed_with_its_capture_times_gives_the_tracks_of_an_offline_run
 def test_a_detector_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         create_app(settings(detector=tmp_path / "none.onnx"))
+
+
+def test_a_demo_session_that_does_not_go_with_the_settings_is_told_at_the_start() -> None:
+    with pytest.raises(SettingsError, match="640x360"):
+        create_app(settings(demo=True, flexpatch={"max_canvas": "640x360"}))
 
 
 def test_a_failure_model_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:

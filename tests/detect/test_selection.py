@@ -82,7 +82,7 @@ def test_duplicates_go_only_within_a_class_and_the_strongest_stays() -> None:
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), decimals=st.integers(1, 6))
 def test_suppression_in_opencv_is_the_one_of_core(seed: int, n: int, decimals: int) -> None:
     random = np.random.default_rng(seed)
-    centres = random.uniform(0, 300, (n // 5 + 1, 2))[random.integers(0, n // 5 + 1, n)]
+    centres = random.uniform(-200, 300, (n // 5 + 1, 2))[random.integers(0, n // 5 + 1, n)]
     low = centres + random.normal(0, 6, (n, 2))
     boxes = np.concatenate([low, low + random.uniform(20, 60, (n, 2))], axis=1).astype(np.float32)
     table = np.round(random.uniform(0, 1, (n, 2)), decimals).astype(np.float32)

@@ -5,15 +5,17 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+import pytest
 import simplejpeg
+from numpy.typing import NDArray
 
-from app.core.clock import SystemClock
+from app.core.clock import ManualClock, SystemClock
 from app.core.errors import QueueFull, SessionEnded
 from app.core.types import Size
 from app.ingest.street import Street
 from app.ingest.street_config import StreetConfig
 from app.sessions.demo import DemoCamera
-from tests.sessions.fakes import WAIT_S, wait_until
+from tests.sessions.fakes import wait_until
 
 STREET = StreetConfig(size=Size(96, 64), fps=50, n_objects=3, seed=2)
 
@@ -71,15 +73,28 @@ def test_it_ends_with_its_session() -> None:
     running.stop()
 
 
-def test_frames_keep_to_the_clock() -> None:
-    """A machine that is too slow for every frame leaves some out: stream time and real time stay together."""
+def test_a_camera_that_cannot_keep_up_leaves_frames_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendering one frame takes as long as five last: stream time and real time stay together."""
+    clock = ManualClock()
+    rendered: list[int] = []
+
+    class SlowStreet:
+        def __init__(self, config: StreetConfig) -> None:
+            self.config = config
+
+        def render(self, index: int) -> NDArray[np.uint8]:
+            rendered.append(index)
+            clock.advance(5 / self.config.fps)
+            return np.zeros((64, 96, 3), np.uint8)
+
+    monkeypatch.setattr("app.sessions.demo.Street", SlowStreet)
     session = ScriptedSession()
-    running = camera(session)
-    clock = SystemClock()
-    started_s = clock.now_s()
+    running = DemoCamera(session, STREET, clock)  # type: ignore[arg-type]
     running.start()
-    wait_until(lambda: clock.now_s() - started_s > 0.5)
+    wait_until(lambda: len(rendered) >= 4)
     running.stop()
-    lasted_s = clock.now_s() - started_s
-    assert 1 <= len(session.pushed) <= lasted_s * STREET.fps + 2
-    assert lasted_s < WAIT_S
+    assert rendered[:4] == [0, 5, 10, 15]
+
+
+def test_stopping_what_never_started_is_nothing() -> None:
+    camera(ScriptedSession()).stop()

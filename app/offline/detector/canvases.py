@@ -142,8 +142,9 @@ class CanvasMaker:
         if not self._people or random.random() >= self._mixture.people:
             return sample
         pixels = sample.pixels.copy()
+        hidden = np.zeros(pixels.shape[:2], np.uint8)
         for _ in range(random.integers(0, 7)):
-            _paste_thing(pixels, self._scene(random), random)
+            _paste_thing(pixels, hidden, self._scene(random), random)
         tallest = min(LARGEST_PX, pixels.shape[0] * 1.3)
         usual = float(np.exp(random.uniform(np.log(SMALLEST_PX), np.log(tallest))))
         crowd = _USUAL_PEOPLE * float(np.clip(_CROWD_PX / usual, 1, 3))
@@ -164,7 +165,10 @@ class CanvasMaker:
             box, n_solid = _paste(pixels, owner, number, tinted, (float(middles[place]), float(feet[place])))
             boxes.append(box)
             n_pixels.append(n_solid)
-        return _with_people(replace(sample, pixels=pixels), owner, np.array(boxes, np.float32), np.array(n_pixels))
+        hidden[owner >= 0] = 1
+        return _with_people(
+            replace(sample, pixels=pixels), hidden, owner, np.array(boxes, np.float32), np.array(n_pixels)
+        )
 
 
 def view(scene: Scene, size: Size, random: Generator) -> Sample:
@@ -280,16 +284,26 @@ def _paste(
 
 
 def _with_people(
-    sample: Sample, owner: NDArray[np.int16], boxes: NDArray[np.float32], n_pixels: NDArray[np.int64]
+    sample: Sample,
+    hidden: NDArray[np.uint8],
+    owner: NDArray[np.int16],
+    boxes: NDArray[np.float32],
+    n_pixels: NDArray[np.int64],
 ) -> Sample:
-    """The canvas's labels after people were pasted: theirs, and those of what they hide no longer."""
+    """The canvas's labels after things and people were pasted: theirs, and those of what is not hidden.
+
+    Args:
+        hidden: (H, W) 1 where something was pasted.
+        owner: (H, W) the number of the person that is seen there, -1 for none.
+        boxes: (P, 4) of the people.
+        n_pixels: (P,) of each person, hidden or not.
+    """
     counts = np.bincount(owner[owner >= 0], minlength=len(boxes))
     share = counts / np.maximum(n_pixels, 1)
     shown = clip(boxes, sample.pixels.shape[1], sample.pixels.shape[0])
     kept = share >= _SHOWN_SHARE
     unsure = ~kept & (share >= _GONE_SHARE)
-    hidden = cv2.integral((owner >= 0).astype(np.uint8))
-    covered = _covered(sample.boxes, hidden)
+    covered = _covered(sample.boxes, cv2.integral(hidden))
     still, gone = covered < 1 - _SHOWN_SHARE, covered > 1 - _GONE_SHARE
     return Sample(
         sample.pixels,
@@ -306,8 +320,11 @@ def _covered(boxes: NDArray[np.float32], integral: NDArray[np.int32]) -> NDArray
     return inside / np.maximum((x2 - x1) * (y2 - y1), 1)
 
 
-def _paste_thing(pixels: NDArray[np.uint8], scene: Scene, random: Generator) -> None:
-    """Paste something that is no person: edges, and upright shapes, are no sign of one by themselves."""
+def _paste_thing(pixels: NDArray[np.uint8], hidden: NDArray[np.uint8], scene: Scene, random: Generator) -> None:
+    """Paste something that is no person: edges, and upright shapes, are no sign of one by themselves.
+
+    What it covers is marked in `hidden`.
+    """
     height, width = pixels.shape[:2]
     h = int(np.clip(np.exp(random.uniform(np.log(SMALLEST_PX), np.log(LARGEST_PX))), 8, height * 0.8))
     w = int(np.clip(h * np.exp(random.uniform(np.log(0.15), np.log(2.0))), 6, width * 0.8))
@@ -323,8 +340,10 @@ def _paste_thing(pixels: NDArray[np.uint8], scene: Scene, random: Generator) -> 
         shade = np.linspace(random.uniform(0.5, 1), random.uniform(0.5, 1), w)[None, :, None]
         thing = thing * 0.2 + shade * random.uniform(0, 200, 3)
     left, top = int(random.integers(width - w + 1)), int(random.integers(height - h + 1))
-    under = pixels[top : top + h, left : left + w]
-    cv2.copyTo(thing.clip(0, 255).astype(np.uint8), _outline(w, h, random), under)
+    place = np.s_[top : top + h, left : left + w]
+    outline = _outline(w, h, random)
+    cv2.copyTo(thing.clip(0, 255).astype(np.uint8), outline, pixels[place])
+    hidden[place][outline > 0] = 1
 
 
 def _outline(w: int, h: int, random: Generator) -> NDArray[np.uint8]:

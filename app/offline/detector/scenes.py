@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.boxes import empty_boxes
+from app.core.boxes import clip, empty_boxes
 from app.core.errors import SettingsError
 from app.core.types import Detector, Frame
 from app.ingest.source import open_source
@@ -141,12 +141,13 @@ def _panorama_views(panorama: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _scene(name: str, pixels: NDArray[np.uint8], truths: Sequence[FrameTruth]) -> Scene:
+    height, width = pixels.shape[:2]
     return Scene(
         name,
         pixels,
-        np.concatenate([empty_boxes(), *(truth.boxes for truth in truths)]),
+        clip(np.concatenate([empty_boxes(), *(truth.boxes for truth in truths)]), width, height),
         np.repeat(np.arange(len(truths)), [len(truth.boxes) for truth in truths]),
-        np.concatenate([empty_boxes(), *(truth.ignored for truth in truths)]),
+        clip(np.concatenate([empty_boxes(), *(truth.ignored for truth in truths)]), width, height),
     )
 
 

@@ -35,14 +35,16 @@ class View:
 
 def draw(surfaces: Sequence[Surface], view: View, height: int) -> NDArray[np.uint8]:
     """The figure (H, W, 4) BGR and opacity, cut to its outline, `height` pixels tall."""
-    everything = np.concatenate([surface.vertices for surface in surfaces])
+    everything = np.concatenate([surface.vertices[np.unique(surface.quads)] for surface in surfaces])
     middle = (everything.min(0) + everything.max(0)) / 2
     tall = float(np.ptp(everything[:, 1]))
     turn = _turn(view)
     seen = [((surface.vertices - middle) / tall) @ turn.T for surface in surfaces]
     flat = [points[:, :2] * (view.distance / (view.distance - points[:, 2:])) for points in seen]
-    low = np.min([points.min(0) for points in flat], axis=0)
-    high = np.max([points.max(0) for points in flat], axis=0)
+    shown = np.concatenate(
+        [points[surface.quads].reshape(-1, 2) for points, surface in zip(flat, surfaces, strict=True)]
+    )
+    low, high = shown.min(0), shown.max(0)
     scale = height * _OVERSAMPLING / float(high[1] - low[1])
     width, rows = (np.ceil((high - low) * scale).astype(int) + 2).tolist()
     pixels: list[NDArray[np.int64]] = []
@@ -57,7 +59,14 @@ def draw(surfaces: Sequence[Surface], view: View, height: int) -> NDArray[np.uin
             colours.append(colour)
     nearest = _nearest(np.concatenate(pixels), np.concatenate(depths), np.concatenate(colours), (rows, width))
     size = (-(-width // _OVERSAMPLING), -(-rows // _OVERSAMPLING))
-    return _averaged(nearest, size)
+    return outlined(_averaged(nearest, size))
+
+
+def outlined(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 4) cut to what is opaque: its sides are those of the box round the figure."""
+    opaque = picture[..., 3] > 127
+    rows, columns = np.flatnonzero(opaque.any(axis=1)), np.flatnonzero(opaque.any(axis=0))
+    return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _turn(view: View) -> FloatArray:

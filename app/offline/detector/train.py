@@ -19,9 +19,11 @@ from app.offline.detector.labels import CLASSES
 from app.offline.detector.material import Advance, Material, Sources, gather
 from app.offline.detector.scenes import background_pictures
 from app.offline.detector.trial import Trial, trials
+from app.offline.output import unfinished_file
 
 MODEL_FILE = "flexpatch-nano.onnx"
 CHECKPOINT_FILE = "checkpoint.pt"
+OPTIONS_FILE = "options.json"
 LOG_FILE = "log.csv"
 REPORT_FILE = "report.json"
 _LOG_EVERY = 50
@@ -75,25 +77,31 @@ def train_detector(options: DetectorOptions, advance: Advance) -> DetectorReport
             advance("Training", progress.step, options.schedule.steps)
     export(checkpoint, options.output / MODEL_FILE)
     report = _report(options, material, trials(load_detector(options.output / MODEL_FILE)))
-    (options.output / REPORT_FILE).write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    _write_json(options.output / REPORT_FILE, asdict(report))
     return report
 
 
 def _keep_options(options: DetectorOptions) -> None:
-    """Write down what was asked for; a checkpoint of other options must not be gone on with.
+    """Write down what was asked for; a training with other options must not be gone on with.
 
     Raises:
-        SettingsError: the folder holds a training with other options.
+        SettingsError: the folder holds one.
     """
-    path = options.output / "options.json"
+    path = options.output / OPTIONS_FILE
     wanted = json.loads(json.dumps(_described(options)))
-    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8"))) != wanted:
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else wanted
+    if kept != wanted and (options.output / CHECKPOINT_FILE).exists():
         differing = sorted(name for name in wanted if kept.get(name) != wanted[name])
         raise SettingsError(
             f"{options.output} holds a training with other options ({', '.join(differing)}): "
             "give the same ones to go on with it, or another folder."
         )
-    path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+    _write_json(path, wanted)
+
+
+def _write_json(path: Path, content: object) -> None:
+    with unfinished_file(path) as draft:
+        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _described(options: DetectorOptions) -> dict[str, object]:
@@ -111,14 +119,21 @@ def _described(options: DetectorOptions) -> dict[str, object]:
 
 @contextmanager
 def _log(path: Path) -> Iterator[Callable[[Progress], None]]:
-    """Takes every step; writes the mean of each `_LOG_EVERY`, behind what the file holds already."""
+    """Takes every step; writes the mean of each `_LOG_EVERY`, behind what the file holds of earlier steps."""
+    header = ["step", "loss", "of_classes", "of_boxes"]
+    kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     recent: list[Progress] = []
+    is_fresh = True
     with path.open("a", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        if file.tell() == 0:
-            rows.writerow(["step", "loss", "of_classes", "of_boxes"])
 
         def take(progress: Progress) -> None:
+            nonlocal is_fresh
+            if is_fresh:
+                # After an interruption, what came after the last checkpoint comes once more.
+                file.truncate(0)
+                rows.writerows([header, *(row for row in csv.reader(kept[1:]) if int(row[0]) < progress.step)])
+                is_fresh = False
             recent.append(progress)
             if progress.step % _LOG_EVERY == 0:
                 columns = ([step.loss, step.of_classes, step.of_boxes] for step in recent)

@@ -124,3 +124,18 @@ def test_a_scene_of_another_shape_is_padded_with_grey() -> None:
         assert is_scene.any()
         n_padded += bool(is_grey.any())
     assert n_padded > 2
+
+
+def test_what_clutter_hides_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes whose person cannot be seen any more would teach that posts and panels are people."""
+    monkeypatch.setattr("app.offline.detector.canvases.photographed", lambda pixels, _random: pixels)
+    nobody = np.zeros((16, 8, 4), np.uint8)
+    series = CanvasMaker([[scene("yard")], [scene("field", n_people=0)]], [1, 1], [nobody], 3, Mixture(0, 0, 1))
+    shares = []
+    for index in range(300):
+        sample = series.sample(index, SIZE)
+        people = is_person(sample.pixels)
+        for x1, y1, x2, y2 in sample.boxes.round().astype(int):
+            shares.append(people[y1:y2, x1:x2].mean())
+    assert len(shares) > 200
+    assert np.mean(np.array(shares) < 0.25) < 0.02

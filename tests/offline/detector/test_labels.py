@@ -19,7 +19,7 @@ class BlockFinder:
     """Finds the red block of each canvas; to it, a canvas wider than `blind_above` is empty."""
 
     backend = "test"
-    class_names = ("person", "bicycle", "truck")
+    class_names: tuple[str, ...] = ("person", "bicycle", "truck")
     pad_value = (114, 114, 114)
 
     def __init__(self, name: str, score: float, sizes: InputSizes, class_id: int = 0, blind_above: int = 10**6) -> None:
@@ -47,12 +47,12 @@ ANY = InputSizes(fixed=(), stride=32)
 FIXED = InputSizes(fixed=(Size(256, 256),), stride=32)
 
 
-def walk(n_frames: int = 12) -> list[Frame]:
-    """A red block that walks to the right at six frames a second."""
+def walk(n_frames: int = 12, step: int = 5) -> list[Frame]:
+    """A red block that walks to the right, so many pixels a frame, at six frames a second."""
     frames = []
     for index in range(n_frames):
         pixels = np.full((180, 320, 3), 90, np.uint8)
-        cv2.rectangle(pixels, (40 + 5 * index, 50), (69 + 5 * index, 129), PERSON_BGR, -1)
+        cv2.rectangle(pixels, (40 + step * index, 50), (69 + step * index, 129), PERSON_BGR, -1)
         frames.append(Frame(index + 1, index / 6, BgrPicture(pixels)))
     return frames
 

