@@ -61,6 +61,7 @@ def test_a_full_queue_does_not_end_it() -> None:
     running = camera(session)
     running.start()
     wait_until(lambda: len(session.pushed) >= 4)
+    assert is_running()
     running.stop()
 
 
@@ -98,3 +99,4 @@ def test_a_camera_that_cannot_keep_up_leaves_frames_out(monkeypatch: pytest.Monk
 
 def test_stopping_what_never_started_is_nothing() -> None:
     camera(ScriptedSession()).stop()
+    assert not is_running()
