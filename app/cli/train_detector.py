@@ -11,6 +11,7 @@ from app.cli.endings import ended_in_order
 from app.cli.terminal import say, stage_bars
 from app.detect.loader import load_detector
 from app.offline.detector.material import Sources, check
+from app.offline.detector.scenes import background_pictures
 from app.offline.training.extras import FOR_DETECTOR, require_packages
 
 
@@ -67,14 +68,11 @@ def train_detector_command(
 
 def _material(sources: Sources) -> str:
     """What there is to learn from, and what is lacking."""
-    there = {
-        "synthetic streets": True,
-        f"{len(sources.clips)} recordings (--clip)": bool(sources.clips),
-        f"{sources.n_people} rendered people (--people)": sources.assets is not None,
-        "backgrounds (--backgrounds)": sources.backgrounds is not None,
-    }
-    lacking = [
-        name.split(" ", 1)[-1] if name[0].isdigit() else name for name, is_there in there.items() if not is_there
+    kinds = [
+        ("recordings (--clip)", len(sources.clips)),
+        ("rendered people (--people)", sources.n_people if sources.assets else 0),
+        ("backgrounds (--backgrounds)", len(background_pictures(sources.backgrounds)) if sources.backgrounds else 0),
     ]
-    text = ", ".join(name for name, is_there in there.items() if is_there)
-    return f"{text}; without {', '.join(lacking)}, it will see little in real pictures" if lacking else text
+    there = ", ".join(["synthetic streets", *(f"{n} {kind}" for kind, n in kinds if n)])
+    lacking = ", ".join(kind for kind, n in kinds if not n)
+    return f"{there}; without {lacking}, it will see little in real pictures" if lacking else there

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import suppress
 
 import simplejpeg
 
@@ -50,9 +51,8 @@ class DemoCamera:
         while not self._stop.is_set():
             jpeg = simplejpeg.encode_jpeg(street.render(index), quality=_JPEG_QUALITY, colorspace="BGR")
             try:
-                self._session.submit(jpeg)
-            except QueueFull:
-                pass  # the camera goes on, as cameras do
+                with suppress(QueueFull):
+                    self._session.submit(jpeg)
             except FlexPatchError as error:
                 logger.info("demo camera ends", extra={"session_id": self._session.id, "reason": str(error)})
                 return

@@ -38,20 +38,6 @@ _LEAST_PATCH, _LARGEST_PATCH = 48, 200
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A canvas and what is on it."""
-
-    pixels: NDArray[np.uint8]
-    """(H, W, 3) BGR."""
-    boxes: NDArray[np.float32]
-    """(N, 4) xyxy,"""
-    classes: NDArray[np.int64]
-    """(N,)"""
-    ignored: NDArray[np.float32]
-    """(K, 4)"""
-
-
-@dataclass(frozen=True, slots=True)
 class Mixture:
     """How often each kind of canvas is made; probabilities."""
 
@@ -84,7 +70,7 @@ class CanvasMaker:
         self._seed = seed
         self._mixture = mixture or Mixture()
 
-    def sample(self, index: int, size: Size) -> Sample:
+    def sample(self, index: int, size: Size) -> Scene:
         """A canvas of that size."""
         random = np.random.default_rng((self._seed, index))
         kind = random.random()
@@ -100,10 +86,10 @@ class CanvasMaker:
         group = self._groups[int(random.choice(len(self._groups), p=self._shares))]
         return group[int(random.integers(len(group)))]
 
-    def _view(self, size: Size, random: Generator) -> Sample:
+    def _view(self, size: Size, random: Generator) -> Scene:
         return view(self._scene(random), size, random)
 
-    def _mosaic(self, size: Size, random: Generator) -> Sample:
+    def _mosaic(self, size: Size, random: Generator) -> Scene:
         """Four views that meet at a random point."""
         split_x = round(size.width * random.uniform(0.3, 0.7))
         split_y = round(size.height * random.uniform(0.3, 0.7))
@@ -116,7 +102,7 @@ class CanvasMaker:
                 parts.append(_moved(part, left, top))
         return _joined(pixels, parts)
 
-    def _patches(self, size: Size, random: Generator) -> Sample:
+    def _patches(self, size: Size, random: Generator) -> Scene:
         """Patches in rows, as FlexPatch packs them, with people in some."""
         pixels = np.full((size.height, size.width, 3), PAD_VALUE, np.uint8)
         gutter = int(random.integers(2, 9))
@@ -137,7 +123,7 @@ class CanvasMaker:
             top += tallest + gutter
         return _joined(pixels, parts)
 
-    def _populated(self, sample: Sample, random: Generator, most: int = _MOST_PEOPLE) -> Sample:
+    def _populated(self, sample: Scene, random: Generator, most: int = _MOST_PEOPLE) -> Scene:
         """The same canvas with other things and people pasted in, far ones first."""
         if not self._people or random.random() >= self._mixture.people:
             return sample
@@ -171,7 +157,7 @@ class CanvasMaker:
         )
 
 
-def view(scene: Scene, size: Size, random: Generator) -> Sample:
+def view(scene: Scene, size: Size, random: Generator) -> Scene:
     """A window on a scene, enlarged or reduced to `size`; half of them mirrored."""
     height, width = scene.pixels.shape[:2]
     covering = max(size.width / width, size.height / height)
@@ -200,14 +186,14 @@ def view(scene: Scene, size: Size, random: Generator) -> Sample:
     if random.random() < 0.5:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
         boxes, ignored = _mirrored(boxes, size.width), _mirrored(ignored, size.width)
-    return _cut(Sample(pixels, boxes, scene.classes, ignored))
+    return _cut(Scene(pixels, boxes, scene.classes, ignored))
 
 
 def _mirrored(boxes: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
-def _cut(sample: Sample) -> Sample:
+def _cut(sample: Scene) -> Scene:
     """Boxes clipped to the canvas; what is hardly on it is ignored, what is not, dropped."""
     height, width = sample.pixels.shape[:2]
     shown = clip(sample.boxes, width, height)
@@ -216,7 +202,7 @@ def _cut(sample: Sample) -> Sample:
     kept = (share >= _SHOWN_SHARE) & is_large
     unsure = ~kept & (share > 0)
     ignored = clip(sample.ignored, width, height)
-    return Sample(
+    return Scene(
         sample.pixels,
         shown[kept],
         sample.classes[kept],
@@ -224,13 +210,13 @@ def _cut(sample: Sample) -> Sample:
     )
 
 
-def _moved(sample: Sample, left: int, top: int) -> Sample:
+def _moved(sample: Scene, left: int, top: int) -> Scene:
     by = np.array([left, top, left, top], np.float32)
     return replace(sample, boxes=sample.boxes + by, ignored=sample.ignored + by)
 
 
-def _joined(pixels: NDArray[np.uint8], parts: Sequence[Sample]) -> Sample:
-    return Sample(
+def _joined(pixels: NDArray[np.uint8], parts: Sequence[Scene]) -> Scene:
+    return Scene(
         pixels,
         np.concatenate([empty_boxes(), *(part.boxes for part in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(part.classes for part in parts)]),
@@ -284,12 +270,12 @@ def _paste(
 
 
 def _with_people(
-    sample: Sample,
+    sample: Scene,
     hidden: NDArray[np.uint8],
     owner: NDArray[np.int16],
     boxes: NDArray[np.float32],
     n_pixels: NDArray[np.int64],
-) -> Sample:
+) -> Scene:
     """The canvas's labels after things and people were pasted: theirs, and those of what is not hidden.
 
     Args:
@@ -305,7 +291,7 @@ def _with_people(
     unsure = ~kept & (share >= _GONE_SHARE)
     covered = _covered(sample.boxes, cv2.integral(hidden))
     still, gone = covered < 1 - _SHOWN_SHARE, covered > 1 - _GONE_SHARE
-    return Sample(
+    return Scene(
         sample.pixels,
         np.concatenate([sample.boxes[still], shown[kept]]),
         np.concatenate([sample.classes[still], np.full(int(kept.sum()), PERSON, np.int64)]),

@@ -1,7 +1,6 @@
 """Fitting the network: batches made by worker processes, AdamW, a running mean of the weights, checkpoints."""
 
 import copy
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from app.core.types import Size
-from app.offline.detector.canvases import CanvasMaker, Sample
+from app.offline.detector.canvases import CanvasMaker
 from app.offline.detector.loss import Targets, loss_of
 from app.offline.detector.network import INPUT_SCALE, Network, cells
+from app.offline.detector.scenes import Scene
 from app.offline.output import unfinished_file
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class _Batches(Dataset[_Batch]):
         )
 
 
-def _targets(samples: list[Sample]) -> Targets:
+def _targets(samples: list[Scene]) -> Targets:
     n_each = torch.tensor([len(sample.boxes) for sample in samples])
     return Targets(
         torch.from_numpy(np.concatenate([sample.boxes for sample in samples])),

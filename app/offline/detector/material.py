@@ -1,6 +1,6 @@
 """What the detector is trained on: gathered once, kept in the output folder, found there the next time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from app.core.types import Detector
 from app.ingest.source import is_street, open_source
 from app.ingest.street_config import parse_street
 from app.offline.detector import people, scenes
+from app.offline.detector.canvases import PERSON
 from app.offline.detector.figures import Assets
 from app.offline.detector.labels import CLASSES
 from app.offline.detector.scenes import Scene
@@ -50,8 +51,8 @@ class Sources:
 class Material:
     """All that canvases are made from."""
 
-    groups: Sequence[Sequence[Scene]]
-    """Streets, backgrounds, and each recording."""
+    groups: Mapping[str, Sequence[Scene]]
+    """By name: streets, backgrounds, and each recording."""
     shares: Sequence[float]
     """How often views of each group are taken."""
     people: Sequence[NDArray[np.uint8]]
@@ -70,6 +71,8 @@ def check(sources: Sources) -> None:
         raise SettingsError(
             f"Between them, the teachers must know {' and '.join(CLASSES)}: name others with --teacher."
         )
+    if len({clip.name for clip in sources.clips}) < len(sources.clips):
+        raise SettingsError("Two recordings have the same name: rename one, for names are what they are kept under.")
     for clip in sources.clips:
         if is_street(str(clip)):
             raise SettingsError(f"{clip} is no recording; synthetic streets are always learned from.")
@@ -91,19 +94,19 @@ def gather(sources: Sources, folder: Path, seed: int, advance: Advance) -> Mater
         DetectorFailed: a teacher failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    groups, shares = [_streets(sources, folder, advance)], [STREETS_SHARE]
+    groups, shares = {"streets": _streets(sources, folder, advance)}, [STREETS_SHARE]
     if sources.backgrounds:
-        groups.append(list(scenes.background_scenes(sources.backgrounds)))
+        groups["backgrounds"] = list(scenes.background_scenes(sources.backgrounds))
         shares.append(BACKGROUNDS_SHARE)
-    clips = [_clip(clip, sources.teachers, folder, advance) for clip in sources.clips]
-    weights = [1.0 if _shows_people(group) else _SHARE_WITHOUT_PEOPLE for group in clips]
-    groups += clips
+    clips = {clip.name: _clip(clip, sources.teachers, folder, advance) for clip in sources.clips}
+    weights = [1.0 if _shows_people(group) else _SHARE_WITHOUT_PEOPLE for group in clips.values()]
+    groups |= clips
     shares += [CLIPS_SHARE * weight / sum(weights) for weight in weights]
     return Material(groups, shares, _people(sources, folder, seed, advance))
 
 
 def _shows_people(group: Sequence[Scene]) -> bool:
-    return any(np.any(scene.classes == 0) for scene in group)
+    return any(np.any(scene.classes == PERSON) for scene in group)
 
 
 def _streets(sources: Sources, folder: Path, advance: Advance) -> list[Scene]:
@@ -118,7 +121,7 @@ def _streets(sources: Sources, folder: Path, advance: Advance) -> list[Scene]:
 
 
 def _clip(clip: Path, teachers: Sequence[Detector], folder: Path, advance: Advance) -> list[Scene]:
-    path = folder / f"clip-{clip.stem}.npz"
+    path = folder / f"clip-{clip.name}.npz"
     if not path.exists():
         scenes.save(path, list(scenes.clip_scenes(clip, teachers, partial(advance, f"Labelling {clip.name}"))))
     return scenes.load(path)

@@ -48,9 +48,8 @@ _VIEW_TILTS = (5.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture and what is on it."""
+    """One picture, or canvas, and what is on it."""
 
-    name: str
     pixels: NDArray[np.uint8]
     """(H, W, 3) BGR."""
     boxes: NDArray[np.float32]
@@ -66,7 +65,7 @@ def street_scenes(text: str, n_frames: int) -> Iterator[Scene]:
     street = Street(parse_street(text))
     truths = [street_annotations(street, n_frames, [class_id]) for class_id in range(len(CLASSES))]
     for index in range(n_frames):
-        yield _scene(text, street.render(index), [truth[index + 1] for truth in truths])
+        yield _scene(street.render(index), [truth[index + 1] for truth in truths])
 
 
 def clip_scenes(path: Path, teachers: Sequence[Detector], advance: Callable[[int, int], None]) -> Iterator[Scene]:
@@ -82,7 +81,7 @@ def clip_scenes(path: Path, teachers: Sequence[Detector], advance: Callable[[int
         truths = dict(labelled(watched, teachers))
     with open_source(str(path)) as source:
         for frame in islice(source, 0, None, 2 * seen):
-            yield _scene(path.stem, to_bgr(frame.picture), truths[frame.seq])
+            yield _scene(to_bgr(frame.picture), truths[frame.seq])
 
 
 def _watched(frames: Iterable[Frame], n_frames: int, advance: Callable[[int, int], None]) -> Iterator[Frame]:
@@ -115,7 +114,7 @@ def background_scenes(folder: Path) -> Iterator[Scene]:
         height, width = pixels.shape[:2]
         views = _panorama_views(pixels) if width == 2 * height else [pixels]
         for shown in views:
-            yield _scene("background", np.asarray(shown, np.uint8), [])
+            yield _scene(np.asarray(shown, np.uint8), [])
 
 
 def _panorama_views(panorama: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
@@ -140,10 +139,9 @@ def _panorama_views(panorama: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
             )
 
 
-def _scene(name: str, pixels: NDArray[np.uint8], truths: Sequence[FrameTruth]) -> Scene:
+def _scene(pixels: NDArray[np.uint8], truths: Sequence[FrameTruth]) -> Scene:
     height, width = pixels.shape[:2]
     return Scene(
-        name,
         pixels,
         clip(np.concatenate([empty_boxes(), *(truth.boxes for truth in truths)]), width, height),
         np.repeat(np.arange(len(truths)), [len(truth.boxes) for truth in truths]),
@@ -153,11 +151,7 @@ def _scene(name: str, pixels: NDArray[np.uint8], truths: Sequence[FrameTruth]) -
 
 def save(path: Path, scenes: Sequence[Scene]) -> None:
     """Write scenes as one file, for `load`."""
-    arrays = [
-        array
-        for scene in scenes
-        for array in (np.array(scene.name), scene.pixels, scene.boxes, scene.classes, scene.ignored)
-    ]
+    arrays = [array for scene in scenes for array in (scene.pixels, scene.boxes, scene.classes, scene.ignored)]
     with unfinished_file(path) as draft, draft.open("wb") as file:
         np.savez(file, *arrays)
 
@@ -166,4 +160,4 @@ def load(path: Path) -> list[Scene]:
     """Scenes that `save` wrote."""
     with np.load(path) as file:
         arrays = [file[f"arr_{index}"] for index in range(len(file.files))]
-    return [Scene(str(name), *rest) for name, *rest in zip(*[iter(arrays)] * 5, strict=True)]
+    return [Scene(*arrays[first : first + 4]) for first in range(0, len(arrays), 4)]

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -46,7 +45,7 @@ class DetectorReport:
     """What was trained on what, and how good it is."""
 
     n_scenes: dict[str, int]
-    """By recording or kind."""
+    """By group of the material."""
     n_objects: dict[str, int]
     n_people: int
     """Cut-outs."""
@@ -69,7 +68,7 @@ def train_detector(options: DetectorOptions, advance: Advance) -> DetectorReport
     options.output.mkdir(parents=True, exist_ok=True)
     _keep_options(options)
     material = gather(options.sources, options.output / "material", options.seed, advance)
-    maker = CanvasMaker(material.groups, material.shares, material.people, options.seed)
+    maker = CanvasMaker(list(material.groups.values()), material.shares, material.people, options.seed)
     checkpoint = options.output / CHECKPOINT_FILE
     with _log(options.output / LOG_FILE) as log:
         for progress in fit(maker, len(CLASSES), options.schedule, checkpoint, options.seed):
@@ -145,10 +144,9 @@ def _log(path: Path) -> Iterator[Callable[[Progress], None]]:
 
 
 def _report(options: DetectorOptions, material: Material, found: list[Trial]) -> DetectorReport:
-    scenes = [scene for group in material.groups for scene in group]
-    kinds = ["street" if scene.name.startswith("synthetic:") else scene.name for scene in scenes]
+    scenes = [scene for group in material.groups.values() for scene in group]
     return DetectorReport(
-        n_scenes=dict(Counter(kinds)),
+        n_scenes={name: len(group) for name, group in material.groups.items()},
         n_objects={label: sum(int(np.sum(s.classes == i)) for s in scenes) for i, label in enumerate(CLASSES)},
         n_people=len(material.people),
         steps=options.schedule.steps,

@@ -8,7 +8,7 @@ from app.offline.detector.scenes import Scene
 PERSON_BGR = (40, 60, 200)
 
 
-def scene(name: str = "yard", size: tuple[int, int] = (320, 200), n_people: int = 2) -> Scene:
+def scene(size: tuple[int, int] = (320, 200), n_people: int = 2) -> Scene:
     """A grey picture with red blocks that count as people, in a row."""
     width, height = size
     pixels = np.full((height, width, 3), 90, np.uint8)
@@ -18,7 +18,6 @@ def scene(name: str = "yard", size: tuple[int, int] = (320, 200), n_people: int 
         pixels[y1:y2, x1:x2] = PERSON_BGR
         boxes.append((x1, y1, x2, y2))
     return Scene(
-        name,
         pixels,
         np.array(boxes, np.float32).reshape(-1, 4),
         np.zeros(n_people, np.int64),

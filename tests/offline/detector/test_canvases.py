@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.types import Size
-from app.offline.detector.canvases import CanvasMaker, Mixture, Sample, photographed, view
+from app.offline.detector.canvases import CanvasMaker, Mixture, photographed, view
 from app.offline.detector.scenes import Scene
 from tests.offline.detector.builders import PERSON_BGR, figure, scene
 
@@ -17,7 +17,7 @@ SIZE = Size(256, 192)
 
 
 def maker(mixture: Mixture | None = None, groups: Sequence[Sequence[Scene]] | None = None) -> CanvasMaker:
-    groups = groups or [[scene("yard")], [scene("field", n_people=0)]]
+    groups = groups or [[scene()], [scene(n_people=0)]]
     return CanvasMaker(groups, [1.0] * len(groups), [figure(), figure(90, 30)], 5, mixture)
 
 
@@ -73,7 +73,7 @@ def test_canvases_are_whole_and_their_labels_fit(mixture: Mixture) -> None:
 
 
 def test_people_are_pasted_only_where_the_mixture_says_so() -> None:
-    empty = [[scene("field", n_people=0)]]
+    empty = [[scene(n_people=0)]]
     assert all(len(maker(Mixture(0, 0, 0), empty).sample(index, SIZE).boxes) == 0 for index in range(20))
     assert any(len(maker(Mixture(0, 0, 1), empty).sample(index, SIZE).boxes) for index in range(20))
 
@@ -83,7 +83,7 @@ def test_who_is_hidden_behind_others_is_not_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr("app.offline.detector.canvases.photographed", lambda pixels, _random: pixels)
     monkeypatch.setattr("app.offline.detector.canvases._lit", lambda scaled, *_: scaled.astype(np.float32))
     for index in range(40):
-        sample = maker(Mixture(0, 0, 1), [[scene("field", n_people=0)]]).sample(index, SIZE)
+        sample = maker(Mixture(0, 0, 1), [[scene(n_people=0)]]).sample(index, SIZE)
         people = is_person(sample.pixels)
         total = people.sum()
         for x1, y1, x2, y2 in np.concatenate([sample.boxes, sample.ignored]).round().astype(int):
@@ -110,7 +110,7 @@ def test_views_are_enlarged_and_reduced() -> None:
     assert heights.max() > 150
 
 
-def _heights(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _heights(sample: Scene) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return np.asarray(sample.boxes[:, 3] - sample.boxes[:, 1], np.float32)
 
 
@@ -130,7 +130,7 @@ def test_what_clutter_hides_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     """Boxes whose person cannot be seen any more would teach that posts and panels are people."""
     monkeypatch.setattr("app.offline.detector.canvases.photographed", lambda pixels, _random: pixels)
     nobody = np.zeros((16, 8, 4), np.uint8)
-    series = CanvasMaker([[scene("yard")], [scene("field", n_people=0)]], [1, 1], [nobody], 3, Mixture(0, 0, 1))
+    series = CanvasMaker([[scene()], [scene(n_people=0)]], [1, 1], [nobody], 3, Mixture(0, 0, 1))
     shares = []
     for index in range(300):
         sample = series.sample(index, SIZE)

