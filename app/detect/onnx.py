@@ -14,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 from app.core.errors import DetectorFailed, ModelUnreadable, SettingsError
 from app.core.types import CanvasDetections, InputSizes, Size
 from app.detect.cores import available_cores
+from app.detect.decoders import Decoder
 from app.detect.families import FamilyName
 from app.detect.preprocess import InputBuffer
 from app.detect.recognise import Signature, TensorSpec, recognise
@@ -100,6 +101,11 @@ class OnnxDetector:
         return self._recipe.family
 
     @property
+    def decoder(self) -> Decoder:
+        """What reads its predictions."""
+        return self._recipe.decoder
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         return self._recipe.class_names
 
@@ -126,6 +132,14 @@ class OnnxDetector:
             outputs = self._infer(canvases[first : first + step], size)
             found += self._recipe.decoder(outputs, size, self._thresholds)
         return found[: len(canvases)]
+
+    def predictions(self, canvases: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """What the decoder gets for canvases (B, H, W, 3), of a model that takes so many at once.
+
+        Raises:
+            DetectorFailed: as `detect`.
+        """
+        return self._infer(canvases, self._check(canvases))
 
     def warm_up(self, sizes: Sequence[Size] = ()) -> None:
         """Run on an empty canvas of each size (or of the model's own), so that the first frame is not slow.

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from app.core.types import Size
 from app.offline.detector.canvases import CanvasMaker
+from app.offline.detector.imitation import Imitated, Imitator, imitation_loss
 from app.offline.detector.loss import Targets, loss_of
 from app.offline.detector.network import INPUT_SCALE, Network, cells
 from app.offline.detector.scenes import Scene
@@ -33,6 +34,8 @@ class Schedule:
     weight_decay: float = 0.05
     mean_decay: float = 0.9985
     """Of the running mean of the weights, which is the result."""
+    imitation: float = 1.0
+    """Weight of what a teacher says of every cell, beside the labels."""
     sizes: tuple[Size, ...] = (Size(320, 320), Size(416, 256), Size(256, 384), Size(512, 288), Size(288, 352))
     """Of canvases, batch by batch: the detector will see all shapes."""
     checkpoint_every: int = 250
@@ -52,6 +55,8 @@ class Progress:
     loss: float
     of_classes: float
     of_boxes: float
+    imitation: float
+    """How far from the imitated teacher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +101,76 @@ def _padded(boxes: list[np.ndarray[Any, np.dtype[np.float32]]]) -> Tensor:
     return padded
 
 
-def fit(maker: CanvasMaker, n_classes: int, schedule: Schedule, checkpoint: Path, seed: int) -> Iterator[Progress]:
+def fit(
+    maker: CanvasMaker,
+    n_classes: int,
+    schedule: Schedule,
+    checkpoint: Path,
+    seed: int,
+    *,
+    imitated: Imitated | None = None,
+) -> Iterator[Progress]:
     """Train from the checkpoint, if there is one, or from the start; yields after every step."""
     torch.manual_seed(seed)
-    network = Network(n_classes).to(memory_format=torch.channels_last)
-    mean = copy.deepcopy(network).requires_grad_(False)
-    optimiser = torch.optim.AdamW(_groups(network, schedule.weight_decay), lr=schedule.learning_rate)
-    first = _resume(checkpoint, network, mean, optimiser)
+    learner = _Learner(n_classes, schedule, imitated)
+    first = learner.resume(checkpoint)
     remaining = torch.utils.data.Subset(_Batches(maker, schedule), range(first, schedule.steps))
-    network.train()
     for step, batch in enumerate(_loaded(remaining, schedule.workers), first):
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate(step)
+        progress = learner.learn(batch, step)
+        if progress.step % schedule.checkpoint_every == 0 or progress.step == schedule.steps:
+            learner.save(checkpoint, progress.step)
+        yield progress
+
+
+class _Learner:
+    """The network, the running mean of its weights, and whatever else a checkpoint holds."""
+
+    def __init__(self, n_classes: int, schedule: Schedule, imitated: Imitated | None) -> None:
+        self._schedule, self._imitated = schedule, imitated
+        self._network = Network(n_classes).to(memory_format=torch.channels_last)
+        self._mean = copy.deepcopy(self._network).requires_grad_(False)
+        self._imitator = Imitator(imitated.n_columns) if imitated else nn.Module()
+        self._parameters = [*self._network.parameters(), *self._imitator.parameters()]
+        self._optimiser = torch.optim.AdamW(_groups(self._parameters, schedule.weight_decay), schedule.learning_rate)
+        self._network.train()
+
+    def learn(self, batch: _Batch, step: int) -> Progress:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._schedule.rate(step)
         pictures = (batch.pictures.float() * INPUT_SCALE).contiguous(memory_format=torch.channels_last)
-        centres, strides = cells(*pictures.shape[2:])
-        loss = loss_of(network(pictures), batch.targets, centres, strides)
-        optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimiser.step()
-        _average(mean, network, min(schedule.mean_decay, (step + 1) / (step + 10)))
-        if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
-            _save(checkpoint, step + 1, network, mean, optimiser)
-        yield Progress(step + 1, float(loss.total.detach()), float(loss.classes), float(loss.boxes))
+        levels = self._network.levels(pictures)
+        loss = loss_of(self._network.predictions(levels), batch.targets, *cells(*pictures.shape[2:]))
+        apart = torch.zeros(())
+        if self._imitated is not None:
+            said = self._imitator(levels)
+            apart = imitation_loss(said, self._imitated.says(batch.pictures), self._imitated.importance)
+        self._optimiser.zero_grad(set_to_none=True)
+        (loss.total + self._schedule.imitation * apart).backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, 10.0)
+        self._optimiser.step()
+        _average(self._mean, self._network, min(self._schedule.mean_decay, (step + 1) / (step + 10)))
+        return Progress(step + 1, *(float(part.detach()) for part in (loss.total, loss.classes, loss.boxes, apart)))
+
+    def resume(self, path: Path) -> int:
+        """Take over a checkpoint, if there is one; returns the steps that it has behind it."""
+        if not path.is_file():
+            return 0
+        state = torch.load(path, weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        return int(state["step"])
+
+    def save(self, path: Path, step: int) -> None:
+        with unfinished_file(path) as draft:
+            torch.save({"step": step} | {name: part.state_dict() for name, part in self._parts().items()}, draft)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "network": self._network,
+            "mean": self._mean,
+            "imitator": self._imitator,
+            "optimiser": self._optimiser,
+        }
 
 
 def _loaded(batches: Dataset[_Batch], n_workers: int) -> Iterator[_Batch]:
@@ -133,10 +185,10 @@ def _loaded(batches: Dataset[_Batch], n_workers: int) -> Iterator[_Batch]:
         cv2.setNumThreads(n_threads)
 
 
-def _groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Weights decay; biases and normalisation do not."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
     return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
@@ -148,19 +200,3 @@ def _average(mean: Network, network: Network, decay: float) -> None:
             value.lerp_(own[name], 1 - decay)
         else:
             value.copy_(own[name])
-
-
-def _resume(path: Path, network: Network, mean: Network, optimiser: torch.optim.Optimizer) -> int:
-    if not path.is_file():
-        return 0
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    mean.load_state_dict(state["mean"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
-
-
-def _save(path: Path, step: int, network: Network, mean: Network, optimiser: torch.optim.Optimizer) -> None:
-    parts = {"network": network, "mean": mean, "optimiser": optimiser}
-    with unfinished_file(path) as draft:
-        torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, draft)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import SettingsError
+from app.core.manifest import sha256_of, sha256_of_file
 from app.core.types import Detector
 from app.ingest.source import is_street, open_source
 from app.ingest.street_config import parse_street
@@ -110,7 +111,7 @@ def _shows_people(group: Sequence[Scene]) -> bool:
 
 
 def _streets(sources: Sources, folder: Path, advance: Advance) -> list[Scene]:
-    path = folder / "streets.npz"
+    path = folder / f"{_named('streets', *sources.streets, sources.n_street_frames)}.npz"
     if not path.exists():
         found: list[Scene] = []
         for number, text in enumerate(sources.streets, 1):
@@ -121,7 +122,7 @@ def _streets(sources: Sources, folder: Path, advance: Advance) -> list[Scene]:
 
 
 def _clip(clip: Path, teachers: Sequence[Detector], folder: Path, advance: Advance) -> list[Scene]:
-    path = folder / f"clip-{clip.name}.npz"
+    path = folder / f"{_named(clip.name, _content(clip), *(teacher.name for teacher in teachers))}.npz"
     if not path.exists():
         scenes.save(path, list(scenes.clip_scenes(clip, teachers, partial(advance, f"Labelling {clip.name}"))))
     return scenes.load(path)
@@ -131,7 +132,21 @@ def _people(sources: Sources, folder: Path, seed: int, advance: Advance) -> list
     if sources.assets is None:
         return []
     cut_outs = []
-    for cut_out in people.render(Assets(sources.assets), folder / "people", range(sources.n_people), seed):
+    kept = folder / _named("people", _content(sources.assets), seed)
+    for cut_out in people.render(Assets(sources.assets), kept, range(sources.n_people), seed):
         cut_outs.append(cut_out)
         advance("Rendering people", len(cut_outs), sources.n_people)
     return cut_outs
+
+
+def _named(kind: str, *made_from: object) -> str:
+    """A name that tells what something was made from, so that nothing is taken for what was made from other things."""
+    return f"{kind}-{sha256_of(repr(made_from).encode())[:12]}"
+
+
+def _content(path: Path) -> str:
+    """What tells a recording or a folder from others: a file's SHA-256; a folder's names and sizes."""
+    if path.is_file():
+        return sha256_of_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return sha256_of(repr([(str(file.relative_to(path)), file.stat().st_size) for file in files]).encode())

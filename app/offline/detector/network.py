@@ -44,10 +44,10 @@ class Network(nn.Module):
         self.stage16 = nn.Sequential(_conv(w8, w16, 3, 2), _PartialStage(w16, shape.depths[1]))
         self.stage32 = nn.Sequential(_conv(w16, w32, 3, 2), _PartialStage(w32, shape.depths[2]))
         self.into8, self.into16, self.into32 = (_conv(width, neck, 1) for width in (w8, w16, w32))
-        self.down16, self.down8 = _separable(neck), _separable(neck)
-        self.up16, self.up32 = _separable(neck, stride=2), _separable(neck, stride=2)
+        self.down16, self.down8 = separable(neck), separable(neck)
+        self.up16, self.up32 = separable(neck, stride=2), separable(neck, stride=2)
         self.heads = nn.ModuleList(
-            nn.Sequential(_separable(neck), nn.Conv2d(neck, N_BOX + n_classes, 1)) for _ in STRIDES
+            nn.Sequential(separable(neck), nn.Conv2d(neck, N_BOX + n_classes, 1)) for _ in STRIDES
         )
         self._start()
 
@@ -64,6 +64,10 @@ class Network(nn.Module):
 
         Cells come in the order of strides, then row by row.
         """
+        return self.predictions(self.levels(pictures))
+
+    def levels(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the heads look at: (B, neck, H / s, W / s) for the strides s."""
         at8 = self.stage8(self.stem(pictures))
         at16 = self.stage16(at8)
         at32 = self.stage32(at16)
@@ -72,8 +76,16 @@ class Network(nn.Module):
         fine = self.down8(self.into8(at8) + functional.interpolate(middle, scale_factor=2.0))
         middle = middle + self.up16(fine)
         coarse = coarse + self.up32(middle)
-        levels = zip(self.heads, (fine, middle, coarse), strict=True)
-        return torch.cat([head(level).flatten(2) for head, level in levels], dim=2)
+        return fine, middle, coarse
+
+    def predictions(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """As `forward`."""
+        return by_cell(self.heads, levels)
+
+
+def by_cell(heads: nn.ModuleList, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """(B, channels, N) what the heads make of their levels, in the order of strides, then row by row."""
+    return torch.cat([head(level).flatten(2) for head, level in zip(heads, levels, strict=True)], dim=2)
 
 
 class _PartialStage(nn.Module):
@@ -101,7 +113,8 @@ def _conv(n_in: int, n_out: int, kernel: int, stride: int = 1, groups: int = 1) 
     )
 
 
-def _separable(width: int, stride: int = 1) -> nn.Sequential:
+def separable(width: int, stride: int = 1) -> nn.Sequential:
+    """A depth-wise 5 × 5 convolution and one across the channels."""
     return nn.Sequential(_conv(width, width, 5, stride, groups=width), _conv(width, width, 1))
 
 

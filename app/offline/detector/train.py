@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from app.core.errors import SettingsError
+from app.core.types import Detector
 from app.detect.loader import load_detector
 from app.offline.detector.canvases import CanvasMaker
 from app.offline.detector.export import export
 from app.offline.detector.fit import Progress, Schedule, fit
+from app.offline.detector.imitation import Imitated
 from app.offline.detector.labels import CLASSES
 from app.offline.detector.material import Advance, Material, Sources, gather
 from app.offline.detector.scenes import background_pictures
@@ -38,6 +40,8 @@ class DetectorOptions:
     sources: Sources
     schedule: Schedule
     seed: int = 1
+    imitated: Detector | None = None
+    """A teacher whose whole output the network learns too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,14 @@ def train_detector(options: DetectorOptions, advance: Advance) -> DetectorReport
     Raises:
         SettingsError, SourceError, DetectorFailed: as `gather`.
     """
+    imitated = Imitated(options.imitated) if options.imitated else None
     options.output.mkdir(parents=True, exist_ok=True)
     _keep_options(options)
     material = gather(options.sources, options.output / "material", options.seed, advance)
     maker = CanvasMaker(list(material.groups.values()), material.shares, material.people, options.seed)
     checkpoint = options.output / CHECKPOINT_FILE
     with _log(options.output / LOG_FILE) as log:
-        for progress in fit(maker, len(CLASSES), options.schedule, checkpoint, options.seed):
+        for progress in fit(maker, len(CLASSES), options.schedule, checkpoint, options.seed, imitated=imitated):
             log(progress)
             advance("Training", progress.step, options.schedule.steps)
     export(checkpoint, options.output / MODEL_FILE)
@@ -108,10 +113,10 @@ def _described(options: DetectorOptions) -> dict[str, object]:
     return {
         "clips": [path.name for path in sources.clips],
         "teachers": [teacher.name for teacher in sources.teachers],
+        "imitated": options.imitated.name if options.imitated else None,
         "people": sources.n_people if sources.assets else 0,
         "backgrounds": [path.name for path in background_pictures(sources.backgrounds)] if sources.backgrounds else [],
-        "steps": options.schedule.steps,
-        "batch": options.schedule.batch,
+        **asdict(options.schedule),
         "seed": options.seed,
     }
 
@@ -119,7 +124,7 @@ def _described(options: DetectorOptions) -> dict[str, object]:
 @contextmanager
 def _log(path: Path) -> Iterator[Callable[[Progress], None]]:
     """Takes every step; writes the mean of each `_LOG_EVERY`, behind what the file holds of earlier steps."""
-    header = ["step", "loss", "of_classes", "of_boxes"]
+    header = ["step", "loss", "of_classes", "of_boxes", "imitation"]
     kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     recent: list[Progress] = []
     is_fresh = True
@@ -135,7 +140,7 @@ def _log(path: Path) -> Iterator[Callable[[Progress], None]]:
                 is_fresh = False
             recent.append(progress)
             if progress.step % _LOG_EVERY == 0:
-                columns = ([step.loss, step.of_classes, step.of_boxes] for step in recent)
+                columns = ([step.loss, step.of_classes, step.of_boxes, step.imitation] for step in recent)
                 rows.writerow([progress.step, *(f"{np.mean(column):.4f}" for column in zip(*columns, strict=True))])
                 file.flush()
                 recent.clear()

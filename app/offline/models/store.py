@@ -53,6 +53,8 @@ class StoredModel:
     n_bytes: int | None
     sha256: str | None
     origin: str
+    folder: str | None
+    """Where it is: the models folder, or the one of what is shipped."""
 
 
 class ModelStore:
@@ -63,6 +65,7 @@ class ModelStore:
         folder: Path,
         mirror: str | None = None,
         *,
+        shipped: Path | None = None,
         known: Mapping[str, KnownModel] = KNOWN,
         load: Load = load_detector,
         on_wait: Callable[[], None] = lambda: None,
@@ -70,11 +73,13 @@ class ModelStore:
         """
         Args:
             mirror: folder or http(s) address that has the models, instead of where they are published.
+            shipped: folder of the models that come with this version, where it is another one.
             load: loads and recognises a model file; raises what `load_detector` does.
             on_wait: told when another process has its turn.
         """
         self._folder = folder
         self._mirror = mirror
+        self._folders = (folder,) if shipped is None or _is_same(shipped, folder) else (shipped, folder)
         self._known = known
         self._load = load
         self._on_wait = on_wait
@@ -82,7 +87,7 @@ class ModelStore:
     # -------------------------------------------------------------------------------------------- what is there
 
     def models(self) -> list[StoredModel]:
-        """Everything in the folder, in the order of its lists, and then what `pull` could fetch.
+        """What is shipped and what is in the folder, in the order of their lists, and then what `pull` could fetch.
 
         Raises:
             ModelUnreadable: the folder's lists cannot be read.
@@ -91,13 +96,12 @@ class ModelStore:
         there = {model.name for model in found}
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             if path.stem not in there and path.is_file():
-                size = path.stat().st_size
-                found.append(StoredModel(path.stem, path.name, "unrecorded", TASK, UNKNOWN_LICENCE, "", size, None, ""))
+                found.append(_unrecorded(path))
                 there.add(path.stem)
         return found + [_as_known(model) for model in self._known.values() if model.name not in there]
 
     def verify(self, names: Sequence[str] = ()) -> list[StoredModel]:
-        """What is recorded in the folder, or only these of it, each file read and compared.
+        """What is shipped and what is recorded in the folder, or only these of it, each file read and compared.
 
         Raises:
             ModelNotFound: one of the names is not recorded.
@@ -110,7 +114,7 @@ class ModelStore:
                 f"Nothing is recorded of {', '.join(sorted(unknown))} in {self._folder}. "
                 f"Recorded: {', '.join(model.name for model in recorded) or 'nothing'}."
             )
-        return [self._compared(model) for model in recorded if not names or model.name in names]
+        return [_compared(model) for model in recorded if not names or model.name in names]
 
     # ---------------------------------------------------------------------------------------- how something comes
 
@@ -192,7 +196,7 @@ class ModelStore:
         if not _NAME.fullmatch(name):
             raise SettingsError(f"{name!r} is no name for a model: use letters, digits, '.', '_' and '-', at most 64.")
         path = self._folder / f"{name}{_SUFFIX}"
-        if any(item["file"] == path.name for item in read_list(self._folder / MANIFEST)):
+        if any(item["file"] == path.name for folder in self._folders for item in read_list(folder / MANIFEST)):
             raise ModelExists(f"{name} is a model that comes with this version; choose another name.")
         return path
 
@@ -244,14 +248,14 @@ class ModelStore:
         raise _not_in(self._mirror, files)
 
     def _recorded(self) -> list[StoredModel]:
-        items = read_list(self._folder / MANIFEST) + read_list(self._folder / INSTALLED)
-        return [_stored(self._folder, item) for item in {item["file"]: item for item in items}.values()]
-
-    def _compared(self, model: StoredModel) -> StoredModel:
-        if model.state == "missing":
-            return model
-        is_same = sha256_of_file(self._folder / model.file) == model.sha256
-        return changed(model, state="ok" if is_same else "altered")
+        """Where the models folder has a file of a shipped one's name, only its own lists count: that file is in use."""
+        by_file = {
+            item["file"]: _stored(folder, item)
+            for folder in self._folders
+            for item in read_list(folder / MANIFEST) + read_list(folder / INSTALLED)
+            if folder == self._folder or not (self._folder / str(item["file"])).is_file()
+        }
+        return list(by_file.values())
 
     def _on_record(self, path: Path) -> dict[str, object] | None:
         items = [item for item in read_list(self._folder / INSTALLED) if item["file"] == path.name]
@@ -304,19 +308,36 @@ def _stored(folder: Path, item: Mapping[str, object]) -> StoredModel:
         path.stat().st_size if path.is_file() else None,
         str(item["sha256"]),
         str(item.get("made", "")),
+        str(folder),
     )
+
+
+def _unrecorded(path: Path) -> StoredModel:
+    size = path.stat().st_size
+    return StoredModel(path.stem, path.name, "unrecorded", TASK, UNKNOWN_LICENCE, "", size, None, "", str(path.parent))
+
+
+def _compared(model: StoredModel) -> StoredModel:
+    if model.state == "missing" or model.folder is None:
+        return model
+    is_same = sha256_of_file(Path(model.folder) / model.file) == model.sha256
+    return changed(model, state="ok" if is_same else "altered")
 
 
 def _as_known(model: KnownModel) -> StoredModel:
     size = str(model.input)
     return StoredModel(
-        model.name, model.file, "known", TASK, model.licence, size, model.n_bytes, model.sha256, model.address
+        model.name, model.file, "known", TASK, model.licence, size, model.n_bytes, model.sha256, model.address, None
     )
 
 
 def _sizes(detector: Detector) -> str:
     sizes = detector.input_sizes
     return ", ".join(str(size) for size in sizes.fixed) or f"multiples of {sizes.stride}"
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    return folder.resolve() == other.resolve()
 
 
 def _is_address(mirror: str) -> bool:

@@ -179,6 +179,10 @@ def test_recordings_are_labelled_once_and_their_boxes_fit(tmp_path: Path) -> Non
     stages.clear()
     gather(sources, tmp_path / "material", 1, lambda *told: stages.append(told))
     assert stages == []
+    first = path / "0001.png"
+    cv2.imwrite(str(first), np.zeros_like(cv2.imread(str(first))))
+    gather(sources, tmp_path / "material", 1, lambda *told: stages.append(told))
+    assert ("Labelling walk", 6, 6) in stages, "another recording of the same name"
 
 
 def test_without_pytorch_one_sentence_says_what_to_install(
