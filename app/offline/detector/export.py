@@ -43,7 +43,7 @@ class Exported(nn.Module):
 def export(checkpoint: Path, target: Path) -> None:
     """Write the running mean of the weights as ONNX, normalisation folded into the convolutions."""
     network = Network(len(CLASSES))
-    network.load_state_dict(torch.load(checkpoint, weights_only=True)["mean"])
+    network.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["mean"])
     exported = Exported(network).eval()
     axes = {0: "batch", 2: "height", 3: "width"}
     with unfinished_file(target) as draft:

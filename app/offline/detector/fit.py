@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from app.core.types import Size
+from app.detect.cores import available_cores
 from app.offline.detector.canvases import CanvasMaker
 from app.offline.detector.imitation import Imitated, Imitator, imitation_loss
 from app.offline.detector.loss import Targets, loss_of
-from app.offline.detector.network import INPUT_SCALE, Network, cells
+from app.offline.detector.network import INPUT_SCALE, Levels, Network, cells
 from app.offline.detector.scenes import Scene
 from app.offline.output import unfinished_file
 
@@ -39,7 +40,8 @@ class Schedule:
     sizes: tuple[Size, ...] = (Size(320, 320), Size(416, 256), Size(256, 384), Size(512, 288), Size(288, 352))
     """Of canvases, batch by batch: the detector will see all shapes."""
     checkpoint_every: int = 250
-    workers: int = 2
+    workers: int | None = None
+    """Processes that make canvases; None: as many as there are cores."""
 
     def rate(self, step: int) -> float:
         """The learning rate at a step."""
@@ -110,12 +112,16 @@ def fit(
     *,
     imitated: Imitated | None = None,
 ) -> Iterator[Progress]:
-    """Train from the checkpoint, if there is one, or from the start; yields after every step."""
+    """Train from the checkpoint, if there is one, or from the start; yields after every step.
+
+    On an NVIDIA GPU where there is one. Only on a processor are the same weights sure to come out again.
+    """
     torch.manual_seed(seed)
     learner = _Learner(n_classes, schedule, imitated)
+    n_workers = available_cores() if schedule.workers is None else schedule.workers
     first = learner.resume(checkpoint)
     remaining = torch.utils.data.Subset(_Batches(maker, schedule), range(first, schedule.steps))
-    for step, batch in enumerate(_loaded(remaining, schedule.workers), first):
+    for step, batch in enumerate(_loaded(remaining, n_workers), first):
         progress = learner.learn(batch, step)
         if progress.step % schedule.checkpoint_every == 0 or progress.step == schedule.steps:
             learner.save(checkpoint, progress.step)
@@ -127,9 +133,10 @@ class _Learner:
 
     def __init__(self, n_classes: int, schedule: Schedule, imitated: Imitated | None) -> None:
         self._schedule, self._imitated = schedule, imitated
-        self._network = Network(n_classes).to(memory_format=torch.channels_last)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = Network(n_classes).to(self._device, memory_format=torch.channels_last)
         self._mean = copy.deepcopy(self._network).requires_grad_(False)
-        self._imitator = Imitator(imitated.n_columns) if imitated else nn.Module()
+        self._imitator = (Imitator(imitated.n_columns) if imitated else nn.Module()).to(self._device)
         self._parameters = [*self._network.parameters(), *self._imitator.parameters()]
         self._optimiser = torch.optim.AdamW(_groups(self._parameters, schedule.weight_decay), schedule.learning_rate)
         self._network.train()
@@ -137,13 +144,12 @@ class _Learner:
     def learn(self, batch: _Batch, step: int) -> Progress:
         for group in self._optimiser.param_groups:
             group["lr"] = self._schedule.rate(step)
-        pictures = (batch.pictures.float() * INPUT_SCALE).contiguous(memory_format=torch.channels_last)
-        levels = self._network.levels(pictures)
-        loss = loss_of(self._network.predictions(levels), batch.targets, *cells(*pictures.shape[2:]))
-        apart = torch.zeros(())
-        if self._imitated is not None:
-            said = self._imitator(levels)
-            apart = imitation_loss(said, self._imitated.says(batch.pictures), self._imitated.importance)
+        pictures = batch.pictures.to(self._device).float() * INPUT_SCALE
+        levels = self._network.levels(pictures.contiguous(memory_format=torch.channels_last))
+        height, width = pictures.shape[2:]
+        predictions, targets = self._network.predictions(levels), batch.targets.to(self._device)
+        loss = loss_of(predictions, targets, *cells(height, width, self._device))
+        apart = self._apart(levels, batch.pictures)
         self._optimiser.zero_grad(set_to_none=True)
         (loss.total + self._schedule.imitation * apart).backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 10.0)
@@ -151,11 +157,18 @@ class _Learner:
         _average(self._mean, self._network, min(self._schedule.mean_decay, (step + 1) / (step + 10)))
         return Progress(step + 1, *(float(part.detach()) for part in (loss.total, loss.classes, loss.boxes, apart)))
 
+    def _apart(self, levels: Levels, pictures: Tensor) -> Tensor:
+        """The loss of the imitator, if there is one."""
+        if self._imitated is None:
+            return torch.zeros((), device=self._device)
+        wanted, importance = self._imitated.says(pictures), self._imitated.importance
+        return imitation_loss(self._imitator(levels), wanted.to(self._device), importance.to(self._device))
+
     def resume(self, path: Path) -> int:
         """Take over a checkpoint, if there is one; returns the steps that it has behind it."""
         if not path.is_file():
             return 0
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self._device)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         return int(state["step"])

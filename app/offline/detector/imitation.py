@@ -16,7 +16,7 @@ from app.core.types import Detector
 from app.detect.decoders import YoloxDecoder
 from app.detect.onnx import OnnxDetector
 from app.offline.detector.labels import CLASSES, TEACHER_CLASSES
-from app.offline.detector.network import N_BOX, STRIDES, Shape, by_cell, separable
+from app.offline.detector.network import N_BOX, STRIDES, Levels, Shape, by_cell, separable
 
 _FAINTEST = 1e-3
 """Shares below are as good as none, and none above its complement as good as all."""
@@ -37,7 +37,7 @@ class Imitator(nn.Module):
             nn.init.zeros_(head[-1].bias[:N_BOX])
             nn.init.constant_(head[-1].bias[N_BOX:], _NOTHING)
 
-    def forward(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def forward(self, levels: Levels) -> Tensor:
         """(B, columns, N) in the order of the network's predictions."""
         return by_cell(self.heads, levels)
 

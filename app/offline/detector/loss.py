@@ -1,6 +1,7 @@
 """What is wrong with predictions: task-aligned assignment (TOOD; Feng et al., 2021), focal and IoU losses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ class Targets:
     """(T,) int64, which picture each is on."""
     ignored: Tensor
     """(B, K, 4) regions that teach nothing; zeros where there are fewer than K."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same in that device's memory."""
+        parts = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        return replace(self, **parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def _assigned(
     chosen = torch.zeros_like(may).scatter_(1, best.indices, best.values > 0)
     # A cell that several objects chose answers for the one that its box overlaps most.
     rows = targets.pictures[:, None].expand_as(overlap)
-    most = torch.zeros(boxes.shape[:2]).scatter_reduce_(0, rows, overlap * chosen, "amax")
+    most = boxes.new_zeros(boxes.shape[:2]).scatter_reduce_(0, rows, overlap * chosen, "amax")
     mine = chosen & (overlap >= most[targets.pictures])
     owner, cell = mine.nonzero(as_tuple=True)
     picture = targets.pictures[owner]
@@ -90,7 +96,7 @@ def _assigned(
     quality = aligned * ((overlap * mine).amax(1) / aligned.amax(1).clamp(min=1e-9))[:, None]
     wanted = torch.zeros_like(scores)
     wanted[picture, cell, targets.classes[owner]] = quality[owner, cell]
-    taken = torch.zeros(boxes.shape[:2], dtype=torch.bool)
+    taken = boxes.new_zeros(boxes.shape[:2], dtype=torch.bool)
     taken[picture, cell] = True
     return wanted, taken, picture, cell, owner
 
@@ -102,7 +108,7 @@ def _candidates(targets: Targets, centres: Tensor, strides: Tensor) -> Tensor:
     reach = torch.maximum(half[:, None], _SMALLEST_REACH * strides[None, :, None])
     inside = ((centres[None] - middle[:, None]).abs() <= reach).all(-1)
     side = 2 * half.amax(-1)[:, None]
-    limits = torch.tensor([_LEVEL_SIDES[stride] for stride in strides.tolist()])
+    limits = side.new_tensor([_LEVEL_SIDES[stride] for stride in strides.tolist()])
     return inside & (side >= limits[:, 0]) & (side < limits[:, 1])
 
 

@@ -14,6 +14,8 @@ STRIDES = (8, 16, 32)
 INPUT_SCALE = 1 / 128
 """From bytes. Nothing is subtracted, so that the first convolution can take the factor into its weights."""
 N_BOX = 4
+Levels = tuple[Tensor, Tensor, Tensor]
+"""What the heads look at: (B, neck, H / s, W / s) for the strides s."""
 _PRIOR = 0.01
 """What a fresh network says of every cell: nothing there."""
 _TYPICAL_SIDE = 1.2
@@ -66,8 +68,8 @@ class Network(nn.Module):
         """
         return self.predictions(self.levels(pictures))
 
-    def levels(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the heads look at: (B, neck, H / s, W / s) for the strides s."""
+    def levels(self, pictures: Tensor) -> Levels:
+        """What the heads look at."""
         at8 = self.stage8(self.stem(pictures))
         at16 = self.stage16(at8)
         at32 = self.stage32(at16)
@@ -78,12 +80,12 @@ class Network(nn.Module):
         coarse = coarse + self.up32(middle)
         return fine, middle, coarse
 
-    def predictions(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def predictions(self, levels: Levels) -> Tensor:
         """As `forward`."""
         return by_cell(self.heads, levels)
 
 
-def by_cell(heads: nn.ModuleList, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def by_cell(heads: nn.ModuleList, levels: Levels) -> Tensor:
     """(B, channels, N) what the heads make of their levels, in the order of strides, then row by row."""
     return torch.cat([head(level).flatten(2) for head, level in zip(heads, levels, strict=True)], dim=2)
 
@@ -118,14 +120,14 @@ def separable(width: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(_conv(width, width, 5, stride, groups=width), _conv(width, width, 1))
 
 
-def cells(height: int, width: int) -> tuple[Tensor, Tensor]:
+def cells(height: int, width: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Centres (N, 2) x, y in pixels and strides (N,) of the cells of a picture, in the order of predictions."""
     centres, strides = [], []
     for stride in STRIDES:
         y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
         centres.append((torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5) * stride)
         strides.append(torch.full((centres[-1].shape[0],), float(stride)))
-    return torch.cat(centres), torch.cat(strides)
+    return torch.cat(centres).to(device), torch.cat(strides).to(device)
 
 
 def boxes_of(predictions: Tensor, centres: Tensor, strides: Tensor) -> Tensor:

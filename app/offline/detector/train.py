@@ -116,7 +116,7 @@ def _described(options: DetectorOptions) -> dict[str, object]:
         "imitated": options.imitated.name if options.imitated else None,
         "people": sources.n_people if sources.assets else 0,
         "backgrounds": [path.name for path in background_pictures(sources.backgrounds)] if sources.backgrounds else [],
-        **asdict(options.schedule),
+        **{name: value for name, value in asdict(options.schedule).items() if name != "workers"},
         "seed": options.seed,
     }
 

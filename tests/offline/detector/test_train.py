@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from app.detect.loader import load_detector  # noqa: E402
 from app.offline.detector import material, train  # noqa: E402
 from app.offline.detector.canvases import CanvasMaker  # noqa: E402
 from app.offline.detector.fit import Schedule, fit  # noqa: E402
+from app.offline.detector.imitation import Imitated  # noqa: E402
 from app.offline.detector.material import Sources, check, gather  # noqa: E402
 from app.offline.detector.train import DetectorOptions, train_detector  # noqa: E402
 from app.vision.cpu import to_bgr  # noqa: E402
+from tests.detect.graphs import square_finder  # noqa: E402
 from tests.offline.detector.assets import write_assets  # noqa: E402
 from tests.offline.detector.builders import figure, scene  # noqa: E402
 from tests.offline.detector.test_labels import ANY, BlockFinder, walk  # noqa: E402
@@ -84,6 +87,22 @@ def test_what_is_trained_long_enough_is_found(tmp_path: Path) -> None:
     schedule = replace(QUICK, steps=60, batch=4, warm_up=5)
     losses = [progress.loss for progress in fit(maker, 2, schedule, tmp_path / "checkpoint.pt", 1)]
     assert np.mean(losses[-8:]) < 0.85 * np.mean(losses[:4])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not (torch.cuda.is_available() or os.environ.get("REQUIRE_GPU")), reason="no NVIDIA GPU")
+def test_a_gpu_learns_what_a_processor_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imitated = Imitated(load_detector(square_finder(tmp_path / "squares.onnx")))
+
+    def losses(name: str) -> list[float]:
+        maker = CanvasMaker([[scene()]], [1.0], [figure()], 1)
+        return [item.loss for item in fit(maker, 2, QUICK, tmp_path / name, 1, imitated=imitated)]
+
+    assert torch.cuda.is_available()
+    on_gpu = losses("gpu.pt")
+    assert any(value.is_cuda for value in torch.load(tmp_path / "gpu.pt", weights_only=True)["network"].values())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert on_gpu == pytest.approx(losses("cpu.pt"), rel=0.01)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
