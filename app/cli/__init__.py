@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from app.cli.bench import bench_command
+from app.cli.camera import camera_command
 from app.cli.endings import SIGNALLED, ReaderLeft
 from app.cli.evaluate import evaluate_command
 from app.cli.models import models_commands
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve_command)
 app.command("run")(run_command)
+app.command("camera")(camera_command)
 app.command("evaluate")(evaluate_command)
 app.command("summary")(summary_command)
 app.command("train")(train_command)

@@ -1,0 +1,195 @@
+"""A camera on an event loop of its own, and a client that speaks RTSP by hand."""
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.clock import SystemClock
+from app.core.errors import SettingsError
+from app.ingest.camera.faults import parse_fault
+from app.ingest.camera.feed import FileFeed, convert
+from app.ingest.camera.server import Camera, CameraOptions
+from tests.offline.clips import image_folder
+
+FPS = 25
+N_FRAMES = 15
+ANSWER_S = 5.0
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifteen frames of 320 x 180 as H.264 in MP4."""
+    folder = tmp_path_factory.mktemp("recording")
+    convert(str(image_folder(folder / "frames", N_FRAMES)), folder / "squares.mp4")
+    return folder / "squares.mp4"
+
+
+class RunningCamera:
+    """A camera, reached from a test's thread."""
+
+    def __init__(self, camera: Camera, loop: asyncio.AbstractEventLoop) -> None:
+        self.camera, self._loop = camera, loop
+
+    @property
+    def url(self) -> str:
+        return self.camera.url
+
+    @property
+    def port(self) -> int:
+        match = re.search(r":(\d+)/", self.url)
+        assert match
+        return int(match[1])
+
+    def begin(self, fault: str) -> None:
+        self._loop.call_soon_threadsafe(self.camera.add_fault, parse_fault(fault))
+
+    def clear_faults(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.camera.clear_faults(), self._loop).result(ANSWER_S)
+
+
+@contextmanager
+def running(recording: Path, folder: Path, options: CameraOptions) -> Iterator[RunningCamera]:
+    clock = SystemClock()
+    start_s = clock.now_s()
+    ready: Future[RunningCamera] = Future()
+    ending = asyncio.Event()
+
+    async def live() -> None:
+        camera = Camera(FileFeed(recording, clock, start_s), clock, start_s, options, folder)
+        try:
+            await camera.start()
+        except SettingsError as error:
+            ready.set_exception(error)
+            return
+        ready.set_result(RunningCamera(camera, asyncio.get_running_loop()))
+        try:
+            await ending.wait()
+        finally:
+            await camera.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()), name="camera-loop")
+    thread.start()
+    found = ready.result(ANSWER_S)
+    try:
+        yield found
+    finally:
+        found._loop.call_soon_threadsafe(ending.set)
+        thread.join(ANSWER_S)
+        assert not thread.is_alive()
+        assert not [other.name for other in threading.enumerate() if other.name == "camera-feed"]
+
+
+@pytest.fixture
+def start(recording: Path, tmp_path: Path) -> Iterator[Callable[..., RunningCamera]]:
+    """Start cameras; they end with the test."""
+    managers: list[Any] = []
+
+    def begin(**options: Any) -> RunningCamera:
+        managers.append(running(recording, tmp_path, CameraOptions(**({"port": 0} | options))))
+        found: RunningCamera = managers[-1].__enter__()
+        return found
+
+    yield begin
+    for manager in managers:
+        manager.__exit__(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+@dataclass(slots=True)
+class Client:
+    """Asks word by word; what comes between answers is kept."""
+
+    sock: socket.socket
+    url: str
+    packets: list[tuple[int, bytes]] = field(default_factory=list)
+    """Channel and packet."""
+    _number: int = 0
+    _unread: bytes = b""
+
+    def ask(self, method: str, url: str | None = None, body: bytes = b"", **headers: str) -> Reply:
+        self._number += 1
+        lines = [f"{method} {url or self.url} RTSP/1.0", f"CSeq: {self._number}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
+        reply = self.answer()
+        assert reply.headers["cseq"] == str(self._number)
+        return reply
+
+    def answer(self) -> Reply:
+        while (first := self._take(1)) == b"$":
+            self._packet()
+        head = first
+        while not head.endswith(b"\r\n\r\n"):
+            head += self._take(1)
+        status, *lines = head.decode().strip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return Reply(int(status.split(" ")[1]), headers, self._take(int(headers.get("content-length", 0))).decode())
+
+    def play(self, transport: str = "RTP/AVP/TCP;unicast;interleaved=0-1") -> str:
+        """Set up and play; the session's name."""
+        set_up = self.ask("SETUP", f"{self.url}/trackID=0", Transport=transport)
+        assert set_up.status == 200
+        session = set_up.headers["session"].partition(";")[0]
+        assert self.ask("PLAY", Session=session).status == 200
+        return session
+
+    def read_packets(self, n: int) -> list[tuple[int, bytes]]:
+        """Channel and packet of the next ones."""
+        while len(self.packets) < n:
+            assert self._take(1) == b"$"
+            self._packet()
+        return self.packets
+
+    def is_ended(self) -> bool:
+        """The camera ended the connection; whatever it sent before is left out."""
+        try:
+            while self.sock.recv(65536):
+                pass
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+    def _packet(self) -> None:
+        head = self._take(3)
+        self.packets.append((head[0], self._take(int.from_bytes(head[1:], "big"))))
+
+    def _take(self, n: int) -> bytes:
+        while len(self._unread) < n:
+            more = self.sock.recv(65536)
+            if not more:
+                raise ConnectionError("the camera ended the connection")
+            self._unread += more
+        taken, self._unread = self._unread[:n], self._unread[n:]
+        return taken
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[RunningCamera], Client]]:
+    """Connect clients; they end with the test."""
+    sockets: list[socket.socket] = []
+
+    def begin(camera: RunningCamera) -> Client:
+        sockets.append(socket.create_connection(("127.0.0.1", camera.port), ANSWER_S))
+        return Client(sockets[-1], camera.url)
+
+    yield begin
+    for sock in sockets:
+        with closing(sock):
+            pass
