@@ -32,8 +32,8 @@ def run_command(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A video file, a folder of images (or a MOTChallenge sequence), or a rendered street: "
-            "synthetic:1920x1080@30?objects=25&seed=1",
+            help="A video file, a folder of images (or a MOTChallenge sequence), an RTSP address, or a rendered "
+            "street: synthetic:1920x1080@30?objects=25&seed=1",
         ),
     ],
     *,

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from app.core.errors import SourceError
-from app.core.types import Frame, Size, YuvPicture
+from app.core.types import BgrPicture, Frame, Picture, Size, YuvPicture
 
 _USUAL_FPS = 25.0
 _AS_IS = {"yuv420p": False, "yuvj420p": True}
@@ -168,3 +168,19 @@ def _view(plane: VideoPlane) -> NDArray[np.uint8]:
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     rows.flags.writeable = False
     return rows[:, : plane.width]
+
+
+def frame_of(picture: Picture) -> VideoFrame:
+    """A picture as FFmpeg keeps them, copied."""
+    if isinstance(picture, BgrPicture):
+        return bgr_frame(picture.pixels)
+    made = VideoFrame(*picture.size, "yuvj420p" if picture.is_full_range else "yuv420p")
+    for plane, pixels in zip(made.planes, (picture.y, picture.u, picture.v), strict=True):
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        rows[:, : pixels.shape[1]] = pixels
+    return made
+
+
+def bgr_frame(pixels: NDArray[np.uint8]) -> VideoFrame:
+    """Pixels (H, W, 3) BGR as FFmpeg keeps them."""
+    return VideoFrame.from_ndarray(pixels, format="bgr24")

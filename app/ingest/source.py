@@ -10,8 +10,11 @@ from app.core.errors import SourceError
 from app.core.types import Frame, Size
 from app.ingest.file import VideoFile
 from app.ingest.folder import ImageFolder
+from app.ingest.live.source import LiveSource
 from app.ingest.street_config import parse_street
 from app.ingest.street_source import StreetSource
+
+LIVE_SCHEMES = frozenset({"rtsp", "rtsps"})
 
 
 class Source(Protocol):
@@ -60,7 +63,7 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
     """Open what the user named.
 
     Args:
-        text: a video file, a folder of images (or a MOTChallenge sequence), or `synthetic…` as
+        text: a video file, a folder of images (or a MOTChallenge sequence), an RTSP address, or `synthetic…` as
             `street_config.parse_street` reads it.
         fps: frames a second where the source itself names none: a plain image folder, the synthetic street.
     Raises:
@@ -69,8 +72,13 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
     if is_street(text):
         return StreetSource(parse_street(text, fps=fps))
     scheme, separator, _ = text.partition("://")
+    if separator and scheme.lower() in LIVE_SCHEMES:
+        return LiveSource(text)
     if separator:
-        raise SourceError(_advice_on_address(scheme.lower()))
+        raise SourceError(
+            f"Addresses with {scheme.lower()}:// cannot be opened: give rtsp://…, a video file, a folder of images, "
+            "or synthetic."
+        )
     path = Path(text).expanduser()
     if not text or not path.exists():
         raise SourceError(f"There is no file or folder {text!r}: give a video, a folder of images, or synthetic.")
@@ -80,9 +88,3 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
 def is_street(text: str) -> bool:
     """Whether the user asks for a synthetic street."""
     return re.match(r"synthetic($|[:@?])", text) is not None
-
-
-def _advice_on_address(scheme: str) -> str:
-    if scheme in {"rtsp", "rtsps"}:
-        return "Live RTSP streams come with a later version: give a video file, a folder of images, or synthetic."
-    return f"Addresses with {scheme}:// cannot be opened: give a video file, a folder of images, or synthetic."

@@ -1,7 +1,9 @@
-"""Small real videos, encoded once."""
+"""Small real videos, encoded once, and cameras that show them."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,6 +12,11 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from app.core.types import Size
+from app.ingest.camera.feed import convert
+from app.ingest.camera.server import CameraOptions
+from tests.ingest.camera import client
+from tests.ingest.camera.client import ANSWER_S, Client, RunningCamera, running
+from tests.offline.clips import image_folder
 
 N_FRAMES = 12
 FPS = 10
@@ -46,3 +53,40 @@ def encode_video(tmp_path_factory: pytest.TempPathFactory) -> EncodeVideo:
 def clip(encode_video: EncodeVideo) -> Path:
     """An H.264 file of 12 frames, 96×64, 10 frames a second."""
     return encode_video("clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifteen frames of 320 x 180 as H.264 in MP4."""
+    folder = tmp_path_factory.mktemp("recording")
+    convert(str(image_folder(folder / "frames", client.N_FRAMES)), folder / "squares.mp4")
+    return folder / "squares.mp4"
+
+
+@pytest.fixture
+def start(recording: Path, tmp_path: Path) -> Iterator[Callable[..., RunningCamera]]:
+    """Start cameras; they end with the test."""
+    managers: list[Any] = []
+
+    def begin(**options: Any) -> RunningCamera:
+        managers.append(running(recording, tmp_path, CameraOptions(**({"port": 0} | options))))
+        found: RunningCamera = managers[-1].__enter__()
+        return found
+
+    yield begin
+    for manager in managers:
+        manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[RunningCamera], Client]]:
+    """Connect clients; they end with the test."""
+    sockets: list[socket.socket] = []
+
+    def begin(camera: RunningCamera) -> Client:
+        sockets.append(socket.create_connection(("127.0.0.1", camera.port), ANSWER_S))
+        return Client(sockets[-1], camera.url)
+
+    yield begin
+    for sock in sockets:
+        sock.close()

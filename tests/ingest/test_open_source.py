@@ -28,8 +28,8 @@ def test_the_synthetic_street_is_endless_unless_told() -> None:
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("rtsp://camera/1", "later version"),
-        ("http://camera/1.mp4", "give a video file"),
+        ("rtsp://127.0.0.1:9/1", "127.0.0.1 cannot be reached: check address and port"),
+        ("http://camera/1.mp4", "give rtsp://…, a video file"),
         ("no-such-file.mp4", "no-such-file.mp4"),
         ("", "give a video"),
     ],

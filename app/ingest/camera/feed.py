@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 from av.video.frame import PictureType, VideoFrame
-from numpy.typing import NDArray
 
 from app.core.clock import Clock
 from app.core.errors import SourceError
-from app.core.types import BgrPicture, Frame, Size
+from app.core.types import Size
 from app.ingest.camera.rtp import CLOCK_HZ, AccessUnit, split_annex_b
+from app.ingest.file import bgr_frame, frame_of
 from app.ingest.source import open_source
 from app.ingest.street import Street
 
@@ -104,7 +104,7 @@ class StreetFeed:
         self._street, self._clock, self._start_s = street, clock, start_s
         self._size = size or street.config.size
         self._wants_key = threading.Event()
-        first = Encoder(self._size, self.fps).encode(_bgr(np.zeros((*self._size[::-1], 3), np.uint8)), 0.0)
+        first = Encoder(self._size, self.fps).encode(bgr_frame(np.zeros((*self._size[::-1], 3), np.uint8)), 0.0)
         self._parameters = _parameters(first)
 
     @property
@@ -128,7 +128,7 @@ class StreetFeed:
                 picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
             is_key = self._wants_key.is_set()
             self._wants_key.clear()
-            emit(encoder.encode(_bgr(picture), index / self.fps, is_key=is_key))
+            emit(encoder.encode(bgr_frame(picture), index / self.fps, is_key=is_key))
             # A machine that cannot keep up shows fewer pictures.
             index = max(index + 1, self._due())
 
@@ -227,7 +227,7 @@ def convert(text: str, target: Path, size: Size | None = None) -> None:
                 stream.codec_context.max_b_frames = 0
                 stream.codec_context.options = {"preset": "veryfast", "crf": "24"}
                 for frame in source:
-                    picture = _video_frame(frame).reformat(*wanted, format="yuv420p")
+                    picture = frame_of(frame.picture).reformat(*wanted, format="yuv420p")
                     picture.pict_type = PictureType.NONE
                     container.mux(stream.encode(picture))
                 container.mux(stream.encode())
@@ -274,18 +274,3 @@ def _units(path: Path) -> Iterator[tuple[float, AccessUnit]]:
 
 def _parameters(unit: AccessUnit) -> tuple[bytes, ...]:
     return tuple(nal for nal in unit.nals if nal[0] & 0x1F in _PARAMETER_TYPES)
-
-
-def _bgr(pixels: NDArray[np.uint8]) -> VideoFrame:
-    return VideoFrame.from_ndarray(pixels, format="bgr24")
-
-
-def _video_frame(frame: Frame) -> VideoFrame:
-    picture = frame.picture
-    if isinstance(picture, BgrPicture):
-        return _bgr(picture.pixels)
-    made = VideoFrame(*picture.size, "yuvj420p" if picture.is_full_range else "yuv420p")
-    for plane, pixels in zip(made.planes, (picture.y, picture.u, picture.v), strict=True):
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        rows[:, : pixels.shape[1]] = pixels
-    return made

@@ -16,7 +16,7 @@ from app.ingest.camera.feed import Encoder, Feed, FileFeed, StreetFeed, convert,
 from app.ingest.camera.rtp import AccessUnit
 from app.ingest.street import Street
 from app.ingest.street_config import parse_street
-from tests.ingest.camera.conftest import FPS, N_FRAMES
+from tests.ingest.camera.client import FPS, N_FRAMES
 from tests.offline.clips import SIZE, image_folder
 
 STREET = "synthetic:320x180@20?objects=4&seed=1"

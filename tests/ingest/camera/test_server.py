@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from app.core.errors import SettingsError
 from app.ingest.camera.credentials import Credentials
 from app.ingest.camera.faults import parse_fault
-from tests.ingest.camera.conftest import FPS, Client, RunningCamera
+from tests.ingest.camera.client import FPS, Client, RunningCamera
 from tests.offline.clips import BLUE, GREEN, SIZE
 
 Start = Callable[..., RunningCamera]

@@ -4,33 +4,21 @@ import asyncio
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from app.core.clock import SystemClock
 from app.core.errors import SettingsError
 from app.ingest.camera.faults import parse_fault
-from app.ingest.camera.feed import FileFeed, convert
+from app.ingest.camera.feed import FileFeed
 from app.ingest.camera.server import Camera, CameraOptions
-from tests.offline.clips import image_folder
 
 FPS = 25
 N_FRAMES = 15
 ANSWER_S = 5.0
-
-
-@pytest.fixture(scope="session")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifteen frames of 320 x 180 as H.264 in MP4."""
-    folder = tmp_path_factory.mktemp("recording")
-    convert(str(image_folder(folder / "frames", N_FRAMES)), folder / "squares.mp4")
-    return folder / "squares.mp4"
 
 
 class RunningCamera:
@@ -86,21 +74,6 @@ def running(recording: Path, folder: Path, options: CameraOptions) -> Iterator[R
         thread.join(ANSWER_S)
         assert not thread.is_alive()
         assert not [other.name for other in threading.enumerate() if other.name == "camera-feed"]
-
-
-@pytest.fixture
-def start(recording: Path, tmp_path: Path) -> Iterator[Callable[..., RunningCamera]]:
-    """Start cameras; they end with the test."""
-    managers: list[Any] = []
-
-    def begin(**options: Any) -> RunningCamera:
-        managers.append(running(recording, tmp_path, CameraOptions(**({"port": 0} | options))))
-        found: RunningCamera = managers[-1].__enter__()
-        return found
-
-    yield begin
-    for manager in managers:
-        manager.__exit__(None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +151,3 @@ class Client:
             self._unread += more
         taken, self._unread = self._unread[:n], self._unread[n:]
         return taken
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[[RunningCamera], Client]]:
-    """Connect clients; they end with the test."""
-    sockets: list[socket.socket] = []
-
-    def begin(camera: RunningCamera) -> Client:
-        sockets.append(socket.create_connection(("127.0.0.1", camera.port), ANSWER_S))
-        return Client(sockets[-1], camera.url)
-
-    yield begin
-    for sock in sockets:
-        with closing(sock):
-            pass
