@@ -10,6 +10,15 @@ FlexPatchError
 │   │   ├── FrameSizeChanged     other width or height than the session's first frame
 │   │   └── FrameOutOfOrder      sequence number not above the last one
 │   ├── SourceError              a file, folder or stream cannot be read
+│   │   ├── AddressForbidden     the stream's address may not be opened
+│   │   ├── StreamUnreachable    nobody answers there
+│   │   ├── StreamUnauthorised   another user or password is wanted
+│   │   ├── StreamNotFound       there is no such stream
+│   │   ├── StreamUndecodable    what comes is nothing that can be decoded
+│   │   ├── StreamTlsFailed      no encrypted connection came about
+│   │   ├── StreamTimedOut       the camera did not answer in time
+│   │   ├── StreamStalled        the connection stands, but no picture comes
+│   │   └── StreamBroken         it broke off, or its decoder did
 │   ├── ModelError               a detector or failure model cannot be used
 │   │   ├── ModelNotFound        no such file or name
 │   │   ├── ModelUnreadable      damaged, or not a model at all
@@ -69,6 +78,42 @@ class FrameOutOfOrder(FrameError):
 
 class SourceError(InputError):
     """A video file, image folder or stream cannot be read."""
+
+
+class AddressForbidden(SourceError):
+    """The stream's address may not be opened."""
+
+
+class StreamUnreachable(SourceError):
+    """Nobody answers at the stream's address."""
+
+
+class StreamUnauthorised(SourceError):
+    """The camera wants another user or password."""
+
+
+class StreamNotFound(SourceError):
+    """The camera has no such stream."""
+
+
+class StreamUndecodable(SourceError):
+    """What the camera sends cannot be decoded."""
+
+
+class StreamTlsFailed(SourceError):
+    """No encrypted connection came about."""
+
+
+class StreamTimedOut(SourceError):
+    """The camera did not answer in time."""
+
+
+class StreamStalled(SourceError):
+    """The connection stands, but no picture comes."""
+
+
+class StreamBroken(SourceError):
+    """The stream broke off, or the process that decodes it ended."""
 
 
 class ModelError(InputError):

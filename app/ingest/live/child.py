@@ -168,6 +168,8 @@ class _Stream:
             self._container = av.open(order.address, options=live, timeout=timeouts, hwaccel=hardware)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._lost(error) from error
+        if order.only_host and (strangers := _peers() - {order.only_host}):
+            raise StreamLost("forbidden", f"it sends us to {', '.join(sorted(strangers))}")
         if not self._container.streams.video:
             raise StreamLost("codec", "the stream has no video")
         stream = self._container.streams.video[0]
@@ -265,6 +267,16 @@ class _Pace:
             self._due_s = max(self._due_s + max(step_s, 0.0), now_s - _LARGEST_DELAY_S)
         self._noted_s = noted_s
         time.sleep(max(0.0, self._due_s - now_s))
+
+
+def _peers() -> set[str]:
+    """Numbers of all hosts that this process is connected to by TCP."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as copy:
+            if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.type == socket.SOCK_STREAM:
+                found.add(str(copy.getpeername()[0]).removeprefix("::ffff:"))
+    return found
 
 
 def _reported(packet: "av.Packet[VideoStream]") -> float | None:

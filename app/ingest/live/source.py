@@ -20,6 +20,7 @@ _SENTENCES: dict[StreamFault, str] = {
     "codec": "sends nothing that can be decoded",
     "tls": "cannot be reached by TLS",
     "timeout": "does not answer",
+    "forbidden": "sends us to another address",
     "protocol": "sends what is no RTSP stream",
     "internal": "cannot be read",
 }
@@ -39,7 +40,7 @@ class LiveSource:
         self._host = urlsplit(url).hostname or "the camera"
         self.fps: float | None = None
         self.n_corrupt = 0
-        self._process = DecoderProcess(Order("rtsp", url, "tcp", _OPEN_TIMEOUT_S, None, _N_SLOTS))
+        self._process = DecoderProcess(Order("rtsp", url, None, "tcp", _OPEN_TIMEOUT_S, None, _N_SLOTS))
         try:
             first = self._begin()
         except BaseException:

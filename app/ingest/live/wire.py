@@ -7,7 +7,9 @@ from typing import Literal
 
 from app.core.types import CaptureSource
 
-StreamFault = Literal["unreachable", "authentication", "not_found", "codec", "tls", "timeout", "protocol", "internal"]
+StreamFault = Literal[
+    "unreachable", "authentication", "not_found", "codec", "tls", "timeout", "protocol", "forbidden", "internal"
+]
 """Why a stream cannot be read."""
 Transport = Literal["tcp", "udp"]
 Kind = Literal["rtsp", "file"]
@@ -17,10 +19,13 @@ _LARGEST_MESSAGE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to read, and how; the first message to the process. The address may hold a password."""
+    """What to read, and how; the first message to the process."""
 
     kind: Kind
     address: str
+    """A file or folder, or the address of a stream;"""
+    only_host: str | None
+    """the one number that may be connected to, even if the camera sends us elsewhere; None: any."""
     transport: Transport
     open_timeout_s: float
     hwaccel: str | None

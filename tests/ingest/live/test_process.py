@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +32,10 @@ def open_stream() -> Iterator[Open]:
     """Start decoding processes; they end with the test, and leave nothing."""
     opened: list[DecoderProcess] = []
 
-    def begin(address: str, kind: Kind = "rtsp", transport: Transport = "tcp", n_slots: int = 6) -> DecoderProcess:
-        opened.append(DecoderProcess(Order(kind, address, transport, 5.0, None, n_slots)))
+    def begin(
+        address: str, kind: Kind = "rtsp", transport: Transport = "tcp", n_slots: int = 6, only_host: str | None = None
+    ) -> DecoderProcess:
+        opened.append(DecoderProcess(Order(kind, address, only_host, transport, 5.0, None, n_slots)))
         return opened[-1]
 
     yield begin
@@ -129,6 +132,29 @@ def test_why_a_camera_cannot_be_watched_is_told(
     right = camera.url.replace("rtsp://", "rtsp://ann:s3cret@")
     process = open_stream(change(camera.url if fault == "authentication" else right))
     assert failure(process).fault == fault
+
+
+def test_a_camera_that_sends_us_elsewhere_is_not_followed(start: Start, open_stream: Open) -> None:
+    """FFmpeg follows redirections; what it is sent to is looked at, and left."""
+    camera = start()
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+        answer = f"RTSP/1.0 302 Found\r\nCSeq: 1\r\nLocation: {camera.url}\r\n\r\n".encode()
+
+        def redirect() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while request := connection.recv(4096):
+                    number = request.partition(b"CSeq: ")[2].partition(b"\r")[0]
+                    connection.sendall(answer.replace(b"CSeq: 1", b"CSeq: " + number))
+
+        thread = threading.Thread(target=redirect)
+        thread.start()
+        url = f"rtsp://127.0.0.2:{listener.getsockname()[1]}/stream"
+        process = open_stream(url, only_host="127.0.0.2")
+        assert failure(process) == Failed("forbidden", "it sends us to 127.0.0.1")
+        process.close()
+        thread.join(WAIT_S)
+    assert frames(open_stream(camera.url, only_host="127.0.0.1"), 1)
 
 
 def test_the_password_is_nowhere_to_be_seen(start: Start, open_stream: Open) -> None:
