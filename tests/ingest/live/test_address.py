@@ -86,8 +86,15 @@ def test_of_several_addresses_the_first_that_may_be_opened_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://cam/x", "file:///etc/passwd", "rtsp:///x", "rtsp://", "cam", "", "rtsp://cam:0/", "rtsp://cam:99999/"]
-    + [
+    [
+        "http://cam/x",
+        "file:///etc/passwd",
+        "rtsp:///x",
+        "rtsp://",
+        "cam",
+        "",
+        "rtsp://cam:0/",
+        "rtsp://cam:99999/",
         "rtsp://[::1/x",
         "rtsp://cam/a b",
         "rtsp://cam/\n",
@@ -102,7 +109,7 @@ def test_only_addresses_of_streams_are_taken(url: str) -> None:
 
 
 def test_a_host_that_nobody_knows_is_told() -> None:
-    with pytest.raises(StreamUnreachable, match="No address is known of nowhere.invalid"):
+    with pytest.raises(StreamUnreachable, match=r"No address is known of nowhere\.invalid"):
         pin("rtsp://ann:s3cret@nowhere.invalid/x", AddressPolicy())
 
 
