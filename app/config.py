@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
 from app.core.errors import SettingsError
@@ -27,6 +27,11 @@ SHIPPED_DETECTOR = "flexpatch-nano"
 def _or_shipped(value: object) -> object:
     """Nothing stands for the shipped detector, as in files that were written when none was shipped."""
     return SHIPPED_DETECTOR if value is None else value
+
+
+def _words(value: object) -> object:
+    """Accepts `a,b` besides `[a, b]`."""
+    return [word for word in value.replace(",", " ").split() if word] if isinstance(value, str) else value
 
 
 def _size(value: object) -> object:
@@ -96,6 +101,20 @@ class Settings(BaseSettings):
     models_mirror: str | None = Field(
         None,
         description="Folder or address where `flexpatch models pull` finds models; null: where they are published.",
+    )
+
+    source_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        (),
+        description="Stream addresses that may be opened besides public ones: networks (10.0.0.0/8), addresses, hosts.",
+    )
+    source_root: Path | None = Field(
+        None, description="Folder whose recordings sessions may name as sources; null: none may be named."
+    )
+    hwaccel: str | None = Field(
+        None, description="Device that decodes streams (cuda, qsv, vaapi, …), where it can; null: the processor."
+    )
+    longest_backoff_s: float = Field(
+        30.0, gt=0, description="Longest pause before a camera is tried again, in seconds; half of it on average."
     )
 
     demo: bool = Field(False, description="Start with a session `demo` that watches a synthetic street.")

@@ -28,16 +28,21 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.failure_file import load_failure_model
 from app.flexpatch.pipeline import Pipeline
+from app.ingest.camera.feed import StreetFeed
+from app.ingest.camera.server import Camera, CameraOptions
+from app.ingest.camera.thread import CameraThread
 from app.ingest.image import decode
+from app.ingest.live.address import parse_policy
+from app.ingest.live.opening import Opener
+from app.ingest.street import Street
 from app.ingest.street_config import parse_street
 from app.offline.training.pickled import SUFFIXES as PICKLED_SUFFIXES
 from app.offline.training.pickled import load_pickled_model
-from app.sessions.demo import DemoCamera
 from app.sessions.detectors import DetectorCatalogue
 from app.sessions.filters import FilterSpec
 from app.sessions.manager import RegistryLimits, SessionRegistry
 from app.sessions.memory import give_back_memory
-from app.sessions.model import FramePipeline, SessionSpec, SessionTools
+from app.sessions.model import FramePipeline, LiveTiming, SessionSpec, SessionTools, StreamSpec
 from app.sessions.preview import PreviewRenderer
 from app.telemetry.metrics import Metrics
 from app.vision.cpu import CpuVision
@@ -77,13 +82,14 @@ def create_app(
         make_pipeline: None: FlexPatch on the CPU.
     Raises:
         ModelError: the detector or failure model that the settings name cannot be used.
-        SettingsError: the demo session does not go with the settings.
+        SettingsError: the demo session does not go with the settings, or source_allow makes no sense.
     """
     clock = clock or SystemClock()
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
     store = DetectorStore(partial(_load, settings), model_folders(settings))
     detector = detector or store.get(settings.detector, settings.detector_family)
     catalogue = DetectorCatalogue(detector, model_folders(settings), store.get)
+    opener = Opener(parse_policy(settings.source_allow), settings.source_root, settings.hwaccel)
     tools = SessionTools(
         clock=clock,
         wall_s=wall_s,
@@ -93,6 +99,11 @@ def create_app(
         give_back_memory=give_back_memory,
         result_log_size=settings.result_log_size,
         stale_after_s=settings.stale_after_s,
+        check_stream=lambda stream: opener.check(stream.kind, stream.address, is_trusted=stream.is_trusted),
+        open_stream=lambda stream: opener.open(
+            stream.kind, stream.address, stream.transport, is_trusted=stream.is_trusted
+        ),
+        live=LiveTiming(longest_backoff_s=settings.longest_backoff_s),
     )
     registry = SessionRegistry(RegistryLimits(settings.max_sessions), catalogue, tools)
     services = Services(
@@ -137,21 +148,19 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _build(services: Services, clock: Clock, demo: DemoCamera | None) -> FastAPI:
+def _build(services: Services, clock: Clock, demo: CameraThread | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         reaper = asyncio.create_task(_reap(services.registry))
-        if demo:
-            demo.start()
         try:
             yield
         finally:
             reaper.cancel()
             with suppress(asyncio.CancelledError):
                 await reaper
+            await asyncio.to_thread(services.registry.close)
             if demo:
                 await asyncio.to_thread(demo.stop)
-            await asyncio.to_thread(services.registry.close)
 
     app = FastAPI(
         title="FlexPatch Service",
@@ -179,14 +188,34 @@ def _build(services: Services, clock: Clock, demo: DemoCamera | None) -> FastAPI
     return app
 
 
-def _demo(services: Services, clock: Clock) -> DemoCamera:
-    """The demo session, and the camera that will watch for it."""
+def _demo(services: Services, clock: Clock) -> CameraThread:
+    """A camera on this machine that shows a street, and the session that watches it.
+
+    Raises:
+        SettingsError: the session does not go with the settings.
+    """
     options = services.options
+    start_s = clock.now_s()
+
+    def make(folder: Path) -> Camera:
+        feed = StreetFeed(Street(parse_street(DEMO_STREET)), clock, start_s)
+        return Camera(feed, clock, start_s, CameraOptions(port=0, path=DEMO_SESSION), folder)
+
+    camera = CameraThread(make)
+    url = camera.start().url
 
     def spec(session_id: str) -> SessionSpec:
-        return SessionSpec(session_id, options.flexpatch, FilterSpec(), options.queue_depth, options.idle_ttl_s)
+        source = StreamSpec("rtsp", url, is_trusted=True)
+        return SessionSpec(
+            session_id, options.flexpatch, FilterSpec(), options.queue_depth, options.idle_ttl_s, source=source
+        )
 
-    return DemoCamera(services.registry.create(spec, DEMO_SESSION), parse_street(DEMO_STREET), clock)
+    try:
+        services.registry.create(spec, DEMO_SESSION)
+    except BaseException:
+        camera.stop()
+        raise
+    return camera
 
 
 async def _reap(registry: SessionRegistry) -> None:

@@ -16,7 +16,8 @@ DESCRIPTION = """\
 Tracked detections for high-resolution video, a frame at a time.
 
 Open a session for each stream (`POST /sessions`), push its frames (`POST /sessions/{id}/frames`) and get all
-tracked objects back. Others can follow the same results as a log, as Server-Sent Events or as pictures.
+tracked objects back; or give the address of a camera, and the session fetches its frames itself. Others can follow
+the same results as a log, as Server-Sent Events or as pictures.
 Every error is an `application/problem+json` document (RFC 9457).
 
 The WebSocket `/sessions/{id}/ws` takes frames as binary messages and answers each, in order, with one JSON text

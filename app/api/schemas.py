@@ -38,11 +38,23 @@ class PushSource(_In):
 
 
 class RtspSource(_In):
-    """Frames are fetched from a camera."""
+    """Frames are fetched from a camera; the connection is made again for ever."""
 
     kind: Literal["rtsp"]
     url: str = Field(description="Address of the stream.", max_length=2000, examples=["rtsp://camera/stream"])
     transport: Literal["tcp", "udp"] = Field("tcp", description="How the media travel.")
+
+
+class FileSource(_In):
+    """Frames are read from a recording, at its own rate."""
+
+    kind: Literal["file"]
+    path: str = Field(
+        description="A video, or a folder of images, below the service's source_root.",
+        min_length=1,
+        max_length=1000,
+        examples=["entrance/2026-01-01.mp4"],
+    )
 
 
 class ZoneModel(_In):
@@ -135,7 +147,7 @@ class SessionCreate(_In):
     )
 
     id: str | None = Field(None, pattern=SESSION_ID, description="Name of the session; absent: one is made up.")
-    source: Annotated[PushSource | RtspSource, Field(discriminator="kind")] = Field(
+    source: Annotated[PushSource | RtspSource | FileSource, Field(discriminator="kind")] = Field(
         PushSource(), description="Where frames come from."
     )
     detector: str | None = Field(
@@ -242,7 +254,10 @@ class SessionModel(_Out):
     state: SessionState
     reason: str = Field(description="Why it is in this state; may be empty.")
     error: SessionErrorModel | None = Field(description="What went wrong, if something did.")
-    source: PushSource
+    source: Annotated[PushSource | RtspSource | FileSource, Field(discriminator="kind")] = Field(
+        description="Where frames come from; without user and password."
+    )
+    connections: int = Field(description="To the camera so far; 0 where frames are pushed.")
     detector: DetectorModel
     created_at: datetime
     flexpatch: TuningOut

@@ -10,10 +10,12 @@ from fastapi import APIRouter, Body, Response
 from app.api.openapi import responses
 from app.api.schemas import (
     DetectorModel,
+    FileSource,
     FiltersModel,
     FrameCountsModel,
     PushSource,
     QueueOut,
+    RtspSource,
     SessionCreate,
     SessionErrorModel,
     SessionList,
@@ -24,12 +26,12 @@ from app.api.schemas import (
     ZoneModel,
 )
 from app.api.services import ApiOptions, ServicesParameter, SessionParameter
-from app.core.errors import SourceError
 from app.core.types import Size
 from app.core.wire import error_code
 from app.flexpatch.config import PipelineConfig
 from app.sessions.filters import FilterSpec, Zone
-from app.sessions.model import SessionInfo, SessionSpec
+from app.sessions.model import SessionInfo, SessionSpec, StreamSpec
+from app.telemetry.logs import redact
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
@@ -38,6 +40,7 @@ router = APIRouter(prefix="/sessions", tags=["sessions"])
     "",
     status_code=201,
     responses=responses(
+        403,
         409,
         413,
         422,
@@ -51,11 +54,6 @@ async def create_session(
     body: Annotated[SessionCreate, Body()] = SessionCreate(),  # noqa: B008 - frozen
 ) -> SessionModel:
     """Open a session for one video stream."""
-    if body.source.kind != "push":
-        raise SourceError(
-            f"Sources of kind {body.source.kind!r} are not supported by this version; use "
-            '{"kind": "push"} and POST the frames.'
-        )
     options = services.options
 
     def make_spec(session_id: str) -> SessionSpec:
@@ -66,6 +64,7 @@ async def create_session(
             queue_depth=body.queue.depth if body.queue else options.queue_depth,
             idle_ttl_s=body.idle_ttl_s or options.idle_ttl_s,
             detector=body.detector,
+            source=_stream(body.source),
         )
 
     session = await asyncio.to_thread(services.registry.create, make_spec, body.id)
@@ -100,6 +99,24 @@ async def change_session(services: ServicesParameter, session: SessionParameter,
 async def delete_session(services: ServicesParameter, session: SessionParameter) -> None:
     """End a session. Frames that wait are given up; the one in hand is finished."""
     await asyncio.to_thread(services.registry.remove, session.id)
+
+
+def _stream(source: PushSource | RtspSource | FileSource) -> StreamSpec | None:
+    match source:
+        case RtspSource():
+            return StreamSpec("rtsp", source.url, source.transport)
+        case FileSource():
+            return StreamSpec("file", source.path)
+        case _:
+            return None
+
+
+def _source_out(stream: StreamSpec | None) -> PushSource | RtspSource | FileSource:
+    if stream is None:
+        return PushSource()
+    if stream.kind == "file":
+        return FileSource(kind="file", path=stream.address)
+    return RtspSource(kind="rtsp", url=redact(stream.address), transport=stream.transport)
 
 
 def changed(spec: SessionSpec, patch: SessionPatch, options: ApiOptions) -> SessionSpec:
@@ -161,7 +178,8 @@ def describe(info: SessionInfo) -> SessionModel:
         state=status.state,
         reason=status.reason,
         error=SessionErrorModel(code=error_code(status.error), detail=str(status.error)) if status.error else None,
-        source=PushSource(),
+        source=_source_out(spec.source),
+        connections=info.n_connections,
         detector=DetectorModel(name=info.detector_name, backend=info.detector_backend, classes=list(info.class_names)),
         created_at=_moment(info.created_unix_s),
         flexpatch=tuning_out(spec.flexpatch),

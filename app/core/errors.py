@@ -31,6 +31,7 @@ FlexPatchError
 │   ├── SessionExists
 │   ├── SessionEnded             it was deleted or timed out while the caller waited
 │   ├── SessionLimitReached      as many sessions as the service admits
+│   ├── SessionFetches           its frames come from a camera, and cannot be pushed
 │   ├── QueueFull                the session's bounded queue; try again later
 │   └── ResultNotFound           that frame is not, or no longer, in the log
 ├── DetectorFailed               inference itself failed
@@ -162,6 +163,10 @@ class SessionEnded(SessionError):
 
 class SessionLimitReached(SessionError):
     """The service already has as many sessions as it admits."""
+
+
+class SessionFetches(SessionError):
+    """The session fetches its frames itself; none can be pushed."""
 
 
 class QueueFull(SessionError):

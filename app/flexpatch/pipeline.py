@@ -120,6 +120,15 @@ class Pipeline:
     def config(self) -> PipelineConfig:
         return self._config
 
+    @property
+    def next_track_id(self) -> int:
+        """The number of the next new track."""
+        return self._tracker.next_id
+
+    def continue_ids(self, first: int) -> None:
+        """Number new tracks from `first` on: what a pipeline that takes the place of another one has to do."""
+        self._tracker.next_id = max(self._tracker.next_id, first)
+
     def reconfigure(self, config: PipelineConfig) -> None:
         """Take other settings from the next frame on; tracks are kept.
 

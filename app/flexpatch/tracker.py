@@ -107,7 +107,8 @@ class Tracker:
         self._failure_model = failure_model
         self._acuity = acuity
         self._credibility = Credibility()
-        self._next_id = 1
+        self.next_id = 1
+        """Of the next new track."""
         self._n_classes = n_classes
         self._background = np.zeros((0, 2), np.float32)
         self._camera_velocity = np.zeros(2, np.float32)
@@ -287,7 +288,7 @@ class Tracker:
     ) -> MergeOutcome:
         """Take what the detector saw: confirm, correct, count misses, start and end tracks."""
         tracks = self.tracks
-        ids_before, first_new_id = tracks.ids, self._next_id
+        ids_before, first_new_id = tracks.ids, self.next_id
         parts = config.parts
         matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections, with_weak=parts.weak_matches)
         examined_px = examined_height(layout, tracks.boxes, frame.size)
@@ -401,10 +402,10 @@ class Tracker:
         return ~((iou(tracks.boxes, found.boxes) > 0.5) & same).any(axis=0)
 
     def _start(self, frame: PreparedFrame, pts_s: float, found: FrameDetections) -> None:
-        ids = np.arange(self._next_id, self._next_id + len(found), dtype=np.int64)
+        ids = np.arange(self.next_id, self.next_id + len(found), dtype=np.int64)
         if not len(found):
             return
-        self._next_id += len(found)
+        self.next_id += len(found)
         templates = self._vision.templates(frame, found.boxes)
         shown_height_px = ((found.boxes[:, 3] - found.boxes[:, 1]) * found.scale).astype(np.float32)
         fresh = new_tracks(

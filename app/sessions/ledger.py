@@ -67,6 +67,14 @@ class Ledger:
             self._n_dropped += is_drop
         self._metrics.frame_dropped(code)
 
+    def dropped(self, reason: str, n_frames: int) -> None:
+        """Frames of a live source were never looked at."""
+        with self._lock:
+            self._counts["received"] += n_frames
+            self._counts["rejected"] += n_frames
+            self._n_dropped += n_frames
+        self._metrics.frame_dropped(reason, n_frames)
+
     def cancelled(self) -> None:
         """The sender gave the frame up before its turn."""
         with self._lock:

@@ -18,7 +18,8 @@ _FIRST_GUESS_S = 0.05
 class Mailbox(Generic[Job]):
     """Frames in order, at most `depth` waiting. Any thread may put; one worker thread takes.
 
-    A full box refuses the newcomer, for a client that pushes can wait and try again.
+    A full box refuses the newcomer, for a client that pushes can wait and try again; a camera cannot, and its newest
+    frame takes the place of the one that waits.
     """
 
     def __init__(self, depth: int) -> None:
@@ -61,6 +62,19 @@ class Mailbox(Generic[Job]):
                 )
             self._jobs.append(job)
             self._condition.notify()
+
+    def put_newest(self, job: Job) -> Job | None:
+        """Add a frame in place of the one that waits, if one does; returns that one.
+
+        Raises:
+            SessionEnded: the box is closed.
+        """
+        with self._condition:
+            self.check_open()
+            replaced = self._jobs.popleft() if self._jobs else None
+            self._jobs.append(job)
+            self._condition.notify()
+            return replaced
 
     def put_first(self, errand: Job) -> None:
         """Add something to do before the next frame, after other errands.

@@ -71,11 +71,13 @@ class SessionRegistry:
             make_spec: takes the session's id.
             session_id: None: a new one is chosen.
         Raises:
-            SessionExists, SessionLimitReached, ModelError, SettingsError.
+            SessionExists, SessionLimitReached, ModelError, SettingsError, SourceError.
         """
         name = self._reserve(session_id)
         try:
             spec = make_spec(name)
+            if spec.source:
+                self._tools.check_stream(spec.source)
             session = Session(spec, self._detectors.get(spec.detector), self._tools)
             with self._lock:
                 self._check_open()

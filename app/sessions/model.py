@@ -1,12 +1,15 @@
 """What a session is told, what it works with, and what it tells about itself."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from app.core.clock import Clock
 from app.core.types import Detector, Explanation, Frame, FrameResult, Picture, Size, TrackedObject
 from app.flexpatch.config import PipelineConfig, PointPredicate
+from app.ingest.live.process import Event
 from app.sessions.filters import FilterSpec
 from app.sessions.state import Status
 from app.telemetry.metrics import Metrics
@@ -23,6 +26,32 @@ class FramePipeline(Protocol):
 
     def focus(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None: ...
 
+    @property
+    def next_track_id(self) -> int: ...
+
+    def continue_ids(self, first: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """A stream that the service itself fetches."""
+
+    kind: Literal["rtsp", "file"]
+    address: str = field(repr=False)
+    """Of the stream, perhaps with a password; or a file's or folder's name below the allowed root."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    is_trusted: bool = False
+    """Named by the operator, not by a client: any address may be opened."""
+
+    @property
+    def name(self) -> str:
+        """What to call it, without user and password."""
+        if self.kind == "file":
+            return self.address
+        with suppress(ValueError):
+            return urlsplit(self.address).hostname or "The camera"
+        return "The camera"
+
 
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
@@ -37,6 +66,33 @@ class SessionSpec:
     """Without a frame for so long, in seconds, the session ends."""
     detector: str | None = None
     """Name of the detector asked for; None: the service's own."""
+    source: StreamSpec | None = None
+    """None: frames are pushed."""
+
+
+class Stream(Protocol):
+    """What a session needs of `app.ingest.live.process.DecoderProcess`."""
+
+    def take(self, timeout_s: float) -> Event | None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTiming:
+    """How long is waited for cameras; all in seconds."""
+
+    open_s: float = 10.0
+    """For the first picture of a connection."""
+    least_stall_s: float = 4.0
+    """Without a picture for so long, and for so many of the stream's own intervals, the connection is given up."""
+    stall_frames: float = 25.0
+    first_backoff_s: float = 0.5
+    """Before the next attempt, on average half of it; doubled with each failure,"""
+    longest_backoff_s: float = 30.0
+    """up to this."""
+    steady_s: float = 20.0
+    """A connection that lasted so long was none of a series of failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +110,11 @@ class SessionTools:
     """Called when sessions have ended; may take some milliseconds."""
     result_log_size: int
     stale_after_s: float
+    check_stream: Callable[[StreamSpec], None]
+    """Raises a SourceError if a stream can or may never be opened; may take as long as a resolver does."""
+    open_stream: Callable[[StreamSpec], Stream]
+    """Starts to open a stream, after the same check."""
+    live: LiveTiming = LiveTiming()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +150,8 @@ class SessionInfo:
     last_frame_unix_s: float | None
     frame_size: Size | None
     queue_length: int
+    n_connections: int
+    """To the stream so far; 0 where frames are pushed."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)

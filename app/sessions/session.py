@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -15,32 +16,54 @@ from app.core.errors import (
     QueueFull,
     ResultNotFound,
     SessionEnded,
+    SessionFetches,
+    SourceError,
 )
-from app.core.types import CaptureTime, Detector, Explanation, Frame, Size
+from app.core.types import CaptureTime, Detector, Explanation, Frame, Picture, Size
 from app.core.wire import error_code, result_json
+from app.ingest.live.process import LiveFrame
+from app.sessions.feeder import Feeder
 from app.sessions.filters import Filters
 from app.sessions.ledger import Ledger
 from app.sessions.mailbox import Mailbox
 from app.sessions.model import LatestFrame, SessionInfo, SessionSpec, SessionTools
 from app.sessions.result_log import ResultLog, ResultRecord
 from app.sessions.state import SessionState, StateMachine, Status
-from app.sessions.timeline import Stamp, Timeline
+from app.sessions.timeline import LiveTimeline, Stamp, Timeline
 from app.telemetry.logs import bind_log_context
 
 logger = logging.getLogger(__name__)
 
 _MAX_DEFECTS_IN_A_ROW = 3
 _ENDABLE = frozenset(SessionState) - {SessionState.DRAINING, SessionState.STOPPED}
+_FED = _ENDABLE - {SessionState.FAILED}
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class _FrameJob:
+class _Pushed:
+    """An encoded image, whose sender waits for the result."""
+
     data: bytes
     stamp: Stamp
     capture: CaptureTime
     future: "Future[ResultRecord]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A picture of a live source."""
+
+    picture: Picture
+    decode_ms: float
+    stamp: Stamp
+    capture: CaptureTime
+    future: "Future[ResultRecord]"
+    """Nobody waits for it."""
+
+
+_FrameJob = _Pushed | _Fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +87,9 @@ class Session:
         self._pipeline = tools.make_pipeline(detector, spec.flexpatch)
         self._lock = threading.Lock()
         self._timeline = Timeline()
+        self._live = LiveTimeline()
+        self._feeder = Feeder(spec.source, self, tools) if spec.source else None
+        self._lost = _LostFrames()
         self._ledger = Ledger(spec.id, detector.name, tools.metrics)
         self._n_defects = 0
         self._size: Size | None = None
@@ -118,6 +144,7 @@ class Session:
             last_frame_unix_s=self._ledger.last_frame_unix_s,
             frame_size=self._size,
             queue_length=len(self._mailbox),
+            n_connections=self._live.n_connections,
         )
 
     def explain(self, seq: int) -> "Future[Explanation]":
@@ -140,6 +167,8 @@ class Session:
         """Start the worker; once."""
         self._on_status(self._machine.status)
         self._thread.start()
+        if self._feeder:
+            self._feeder.start()
 
     def submit(
         self, data: bytes, *, seq: int | None = None, capture: CaptureTime | None = None
@@ -153,7 +182,10 @@ class Session:
             FrameOutOfOrder: `seq` is not above the last frame's.
             QueueFull: too many frames wait.
             SessionEnded: the session takes no more frames.
+            SessionFetches: the session fetches its frames from a camera.
         """
+        if self._feeder:
+            raise SessionFetches("This session fetches its frames itself; open another one to push frames.")
         tools = self._tools
         future: Future[ResultRecord] = Future()
         self._ledger.received()
@@ -162,7 +194,7 @@ class Session:
                 self._mailbox.check_open()
                 stamp = self._timeline.stamp(seq, capture, tools.clock.now_s())
                 taken = capture or CaptureTime(tools.wall_s(), "arrival")
-                self._mailbox.put(_FrameJob(data, stamp, taken, future))
+                self._mailbox.put(_Pushed(data, stamp, taken, future))
             except FlexPatchError as error:
                 self._ledger.rejected(error_code(error), is_drop=isinstance(error, QueueFull))
                 raise
@@ -197,7 +229,12 @@ class Session:
         return self._run_errand(adopt)
 
     def tick(self) -> bool:
-        """Notice that no frame comes any more; says whether the session has outlived its idle time."""
+        """Notice that no frame comes any more; says whether the session has outlived its idle time.
+
+        One that fetches its frames waits for its camera for ever.
+        """
+        if self._feeder:
+            return False
         idle_s = self._tools.clock.now_s() - self._last_activity_s
         if idle_s >= self._tools.stale_after_s:
             self._machine.to_if(
@@ -210,13 +247,18 @@ class Session:
     def begin_stop(self, reason: str) -> None:
         """Take no more frames and have the worker end after the one in hand. Legal in every state."""
         self._machine.to_if(SessionState.DRAINING, when=_ENDABLE, reason=reason)
+        if self._feeder:
+            self._feeder.begin_stop()
         self._abandon(self._mailbox.close(), reason)
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the worker to end after `begin_stop`; says whether it did. Never on an event loop."""
+        deadline_s = time.monotonic() + timeout_s
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         is_ended = not self._thread.is_alive()
+        if self._feeder:
+            is_ended &= self._feeder.join(max(0.0, deadline_s - time.monotonic()))
         reason = self._machine.status.reason
         if is_ended:
             self._machine.to_if(SessionState.STOPPED, when=frozenset({SessionState.DRAINING}), reason=reason)
@@ -239,13 +281,14 @@ class Session:
     def _work(self) -> None:
         with bind_log_context(session_id=self.id):
             self._focus()
-            self._machine.to_if(SessionState.RUNNING, when=frozenset({SessionState.STARTING}))
+            if not self._feeder:
+                self._machine.to_if(SessionState.RUNNING, when=frozenset({SessionState.STARTING}))
             while (job := self._mailbox.take()) is not None:
                 self._in_hand = job
-                if isinstance(job, _FrameJob):
-                    self._process(job)
-                else:
+                if isinstance(job, _Errand):
                     _settle(job.future, job.function)
+                else:
+                    self._process(job)
                 self._in_hand = None
                 del job
             # Tens of megabytes of pictures, which the session's reference cycles would keep for long.
@@ -279,8 +322,7 @@ class Session:
 
     def _step(self, job: _FrameJob, started_s: float) -> ResultRecord:
         tools = self._tools
-        picture = tools.decode(job.data, self._size)
-        decode_ms = (tools.clock.now_s() - started_s) * 1000
+        picture, decode_ms = self._decoded(job, started_s)
         frame = Frame(job.stamp.seq, job.stamp.pts_s, picture, job.capture, decode_ms)
         result = self._pipeline.step(frame)
         result = replace(result, capture=job.capture, stage_ms={"decode": decode_ms} | dict(result.stage_ms))
@@ -310,6 +352,23 @@ class Session:
         self.log.append(record)
         return record
 
+    def _decoded(self, job: _FrameJob, started_s: float) -> tuple[Picture, float]:
+        """The frame's picture, and the milliseconds that decoding took."""
+        if isinstance(job, _Pushed):
+            picture = self._tools.decode(job.data, self._size)
+            return picture, (self._tools.clock.now_s() - started_s) * 1000
+        if self._size not in {None, job.picture.size}:
+            self._renew_pipeline()
+        return job.picture, job.decode_ms
+
+    def _renew_pipeline(self) -> None:
+        """A camera changed its picture's size: begin anew, but never with ids that were used."""
+        first = self._pipeline.next_track_id
+        self._pipeline = self._tools.make_pipeline(self._detector, self._spec.flexpatch)
+        self._pipeline.continue_ids(first)
+        self._size = None
+        self._focus()
+
     def _fail(self, job: _FrameJob, error: Exception) -> None:
         code = error_code(error) if isinstance(error, FlexPatchError) else "internal_error"
         self._ledger.failed(code)
@@ -323,6 +382,39 @@ class Session:
         self._abandon(self._mailbox.close(), reason)
         self.log.close()
 
+    # ---------------------------------------------------------------------------------- the feeder's own
+
+    def connected(self) -> None:
+        """The first picture of another connection is about to be offered."""
+        with self._lock:
+            self._live.begin()
+            self._lost = _LostFrames()
+
+    def offer(self, live: LiveFrame) -> None:
+        """Take the newest picture of a live source; one that still waits is given up for it."""
+        frame = live.frame
+        captured = frame.capture or CaptureTime(self._tools.wall_s(), "arrival")
+        with self._lock:
+            stamp = self._live.stamp(frame.pts_s, self._tools.clock.now_s(), captured.unix_s)
+        for reason, n_frames in self._lost.since(live):
+            self._ledger.dropped(reason, n_frames)
+        self._ledger.received()
+        job = _Fetched(frame.picture, frame.decode_ms, stamp, captured, Future())
+        try:
+            replaced = self._mailbox.put_newest(job)
+        except SessionEnded:
+            return
+        if replaced is not None:
+            self._ledger.rejected("replaced", is_drop=True)
+        self.source_is(SessionState.RUNNING)
+
+    def source_is(self, state: SessionState, reason: str = "", error: SourceError | None = None) -> None:
+        """The source connects, sends, is silent, failed or has ended."""
+        if error is not None:
+            self._tools.metrics.stream_lost(error_code(error))
+        if self._machine.status.state is not state or reason:
+            self._machine.to_if(state, when=_FED - {state}, reason=reason, error=error)
+
     # ------------------------------------------------------------------------------------------- common
 
     def _run_errand(self, function: Callable[[], Answer]) -> "Future[Answer]":
@@ -334,7 +426,7 @@ class Session:
         for job in jobs:
             with suppress(InvalidStateError):
                 job.future.set_exception(SessionEnded(f"The session ended before its turn came. {reason}"))
-            if isinstance(job, _FrameJob):
+            if not isinstance(job, _Errand):
                 self._ledger.abandoned()
 
     def _on_status(self, status: Status) -> None:
@@ -346,6 +438,26 @@ class Session:
                 extra={"session_id": self.id, "state": str(status.state), "reason": status.reason},
             )
         self.log.publish(status)
+
+
+@dataclass(slots=True)
+class _LostFrames:
+    """What a decoding process counts, as it was last told: totals of one connection."""
+
+    replaced: int = 0
+    no_slot: int = 0
+    corrupt: int = 0
+
+    def since(self, live: LiveFrame) -> list[tuple[str, int]]:
+        """Frames lost since this was last asked, by reason."""
+        now = _LostFrames(live.n_replaced, live.n_unslotted, live.n_corrupt)
+        lost = {
+            "replaced": now.replaced - self.replaced,
+            "no_slot": now.no_slot - self.no_slot,
+            "frame_corrupt": now.corrupt - self.corrupt,
+        }
+        self.replaced, self.no_slot, self.corrupt = now.replaced, now.no_slot, now.corrupt
+        return [(reason, n_frames) for reason, n_frames in lost.items() if n_frames > 0]
 
 
 def _settle(future: "Future[object]", function: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""The numbers and times that a session gives to the frames pushed to it."""
+"""The numbers and times that a session gives to its frames."""
 
 import math
 from dataclasses import dataclass
@@ -79,3 +79,37 @@ class Timeline:
         step_s = max(arrival_s - self._last.arrival_s, _MIN_STEP_S)
         # Far from 0 a microsecond is less than a float can tell; the next number it can tell has to do.
         return max(round(self._last.pts_s + step_s, 6), math.nextafter(self._last.pts_s, math.inf))
+
+
+class LiveTimeline:
+    """Numbers and times of a live source's frames, which go on over its connections. Not thread-safe.
+
+    Within a connection frames are as far apart as the source says, between connections as they arrive.
+    """
+
+    def __init__(self) -> None:
+        self._last: Stamp | None = None
+        self._offset_s: float | None = None
+        self.n_connections = 0
+
+    def begin(self) -> None:
+        """The next frame is the first of another connection, whose own time begins anew."""
+        self._offset_s = None
+        self.n_connections += 1
+
+    def stamp(self, pts_s: float, arrival_s: float, capture_unix_s: float | None) -> Stamp:
+        """What the next frame gets.
+
+        Args:
+            pts_s: in the connection's own time, strictly increasing within it.
+            arrival_s: now, on the monotonic clock.
+        """
+        last = self._last
+        if self._offset_s is None:
+            since_s = max(arrival_s - last.arrival_s, _MIN_STEP_S) if last else 0.0
+            self._offset_s = (last.pts_s + since_s if last else 0.0) - pts_s
+        placed_s = round(self._offset_s + pts_s, 6)
+        if last is not None:
+            placed_s = max(placed_s, math.nextafter(last.pts_s, math.inf))
+        self._last = Stamp((last.seq if last else 0) + 1, placed_s, arrival_s, capture_unix_s)
+        return self._last

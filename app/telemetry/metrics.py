@@ -100,6 +100,12 @@ class Metrics:
             ("kind", "placed"),
             registry=registry,
         )
+        self._reconnects = Counter(
+            "flexpatch_reconnects",
+            "Connections to cameras that failed or broke off, by error.",
+            ("reason",),
+            registry=registry,
+        )
         self._modes = Counter(
             "flexpatch_frame_modes", "Processed frames by the detector's task.", ("mode",), registry=registry
         )
@@ -144,9 +150,13 @@ class Metrics:
         """A frame was accepted but has no result; `reason` is the name of the error."""
         self._frames.labels("failed", reason).inc()
 
-    def frame_dropped(self, reason: str) -> None:
-        """A frame was never looked at."""
-        self._frames.labels("dropped", reason).inc()
+    def frame_dropped(self, reason: str, n_frames: int = 1) -> None:
+        """Frames were never looked at."""
+        self._frames.labels("dropped", reason).inc(n_frames)
+
+    def stream_lost(self, reason: str) -> None:
+        """A connection to a camera failed or broke off; `reason` is the name of the error."""
+        self._reconnects.labels(reason).inc()
 
     # ----------------------------------------------------------------------------------------- sessions
 

@@ -1,6 +1,7 @@
 """Small real videos, encoded once, and cameras that show them."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,20 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(recording: Path, tmp_path: Path) -> Iterator[Callable[..., RunningCamera]]:
+def start(recording: Path) -> Iterator[Callable[..., RunningCamera]]:
     """Start cameras; they end with the test."""
     managers: list[Any] = []
 
     def begin(**options: Any) -> RunningCamera:
-        managers.append(running(recording, tmp_path, CameraOptions(**({"port": 0} | options))))
-        found: RunningCamera = managers[-1].__enter__()
+        manager = running(recording, CameraOptions(**({"port": 0} | options)))
+        found: RunningCamera = manager.__enter__()
+        managers.append(manager)
         return found
 
     yield begin
     for manager in managers:
         manager.__exit__(None, None, None)
+    assert not {"camera", "camera-feed"} & {thread.name for thread in threading.enumerate()}
 
 
 @pytest.fixture

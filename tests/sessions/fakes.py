@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from app.core.boxes import empty_boxes
 from app.core.clock import ManualClock
-from app.core.errors import FrameSizeChanged
+from app.core.errors import FrameSizeChanged, StreamUnreachable
 from app.core.types import (
+    BgrPicture,
     CandidateReport,
     CanvasBoxes,
     CanvasDetections,
+    CaptureTime,
     Detector,
     Explanation,
     Frame,
@@ -29,14 +32,16 @@ from app.core.types import (
 )
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.ingest.image import decode
+from app.ingest.live.process import Event, LiveFrame
 from app.sessions.detectors import DetectorCatalogue
 from app.sessions.filters import FilterSpec
 from app.sessions.manager import RegistryLimits, SessionRegistry
-from app.sessions.model import SessionSpec, SessionTools
+from app.sessions.model import SessionSpec, SessionTools, StreamSpec
 from app.telemetry.metrics import Metrics
 
 WAIT_S = 5.0
 """Longer than anything here takes; only a failing test waits so long."""
+SMALL = Size(64, 48)
 START_UNIX_S = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
 
@@ -120,8 +125,37 @@ class ScriptedPipeline:
     def reconfigure(self, config: PipelineConfig) -> None:
         self.configs.append(config)
 
+    next_track_id = 1
+
+    def continue_ids(self, first: int) -> None:
+        self.next_track_id = max(self.next_track_id, first)
+
     def focus(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
         self.focuses.append((class_ids, is_ignored))
+
+
+class ScriptedStream:
+    """A connection to a camera: events, one after the other, and then silence."""
+
+    def __init__(self, *events: Event) -> None:
+        self.events = deque(events)
+        self.is_closed = False
+
+    def take(self, timeout_s: float) -> Event | None:
+        if self.events:
+            return self.events.popleft()
+        threading.Event().wait(min(timeout_s, 0.005))
+        return None
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def live(seq: int, pts_s: float, *, size: Size = SMALL, n_replaced: int = 0) -> LiveFrame:
+    """A picture of a live source."""
+    picture = BgrPicture(np.full((size.height, size.width, 3), 90, np.uint8))
+    frame = Frame(seq, pts_s, picture, CaptureTime(START_UNIX_S + pts_s, "rtcp"), 2.0)
+    return LiveFrame(frame, 0.0, n_replaced, 0, 0, 0)
 
 
 class Bench:
@@ -133,6 +167,9 @@ class Bench:
         self.metrics = Metrics(CollectorRegistry(), "test")
         self.pipelines: list[ScriptedPipeline] = []
         self.n_memory_given_back = 0
+        self.streams: deque[ScriptedStream | Exception] = deque()
+        """What the next attempts to open a stream come to."""
+        self.asked: list[StreamSpec] = []
         self.tools = SessionTools(
             clock=self.clock,
             wall_s=self.wall_s,
@@ -142,7 +179,19 @@ class Bench:
             give_back_memory=self._count_memory_given_back,
             result_log_size=result_log_size,
             stale_after_s=5.0,
+            check_stream=lambda _: None,
+            open_stream=self.open_stream,
         )
+
+    def open_stream(self, spec: StreamSpec) -> "ScriptedStream":
+        """The next of the scripted connections; without one, nobody answers."""
+        self.asked.append(spec)
+        if not self.streams:
+            raise StreamUnreachable("Nobody answers.")
+        stream = self.streams.popleft()
+        if isinstance(stream, Exception):
+            raise stream
+        return stream
 
     def _count_memory_given_back(self) -> None:
         self.n_memory_given_back += 1

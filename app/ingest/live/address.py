@@ -98,6 +98,15 @@ def pin(url: str, policy: AddressPolicy, resolve: Resolve | None = None) -> Pinn
     return PinnedUrl(parts._replace(netloc=f"{user}{at}{number}:{port}").geturl(), str(allowed))
 
 
+def check(url: str) -> None:
+    """Make sure that it is the address of a stream.
+
+    Raises:
+        SourceError: it is none.
+    """
+    _checked(url)
+
+
 def _checked(url: str) -> SplitResult:
     if len(url) <= _LONGEST_URL and url.isprintable() and " " not in url:
         with suppress(ValueError):

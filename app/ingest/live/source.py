@@ -5,25 +5,15 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from app.core.errors import SourceError
+from app.core.errors import SourceError, StreamStalled
 from app.core.types import Frame, Size
+from app.ingest.live.failures import stream_error
 from app.ingest.live.process import DecoderProcess, LiveFrame
-from app.ingest.live.wire import Ended, Failed, Opened, Order, StreamFault
+from app.ingest.live.wire import Ended, Failed, Opened, Order
 
 _OPEN_TIMEOUT_S = 10.0
 _STALL_TIMEOUT_S = 10.0
 _N_SLOTS = 8
-_SENTENCES: dict[StreamFault, str] = {
-    "unreachable": "cannot be reached: check address and port",
-    "authentication": "wants another user or password: write rtsp://USER:PASSWORD@HOST/PATH",
-    "not_found": "has no such stream: check the path",
-    "codec": "sends nothing that can be decoded",
-    "tls": "cannot be reached by TLS",
-    "timeout": "does not answer",
-    "forbidden": "sends us to another address",
-    "protocol": "sends what is no RTSP stream",
-    "internal": "cannot be read",
-}
 
 
 class LiveSource:
@@ -93,7 +83,6 @@ class LiveSource:
                 case Ended():
                     return None
                 case Failed() as failed:
-                    detail = f" ({failed.detail})" if failed.fault in {"internal", "codec"} else ""
-                    raise SourceError(f"{self._host} {_SENTENCES[failed.fault]}{detail}.")
+                    raise stream_error(self._host, failed)
                 case None:
-                    raise SourceError(f"{self._host} sent no picture for {timeout_s:g} s.")
+                    raise StreamStalled(f"{self._host} sent no picture for {timeout_s:g} s.")

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core.clock import SystemClock
-from app.core.errors import SettingsError
 from app.ingest.camera.faults import parse_fault
 from app.ingest.camera.feed import FileFeed
 from app.ingest.camera.server import Camera, CameraOptions
+from app.ingest.camera.thread import CameraThread
 
 FPS = 25
 N_FRAMES = 15
@@ -24,8 +23,8 @@ ANSWER_S = 5.0
 class RunningCamera:
     """A camera, reached from a test's thread."""
 
-    def __init__(self, camera: Camera, loop: asyncio.AbstractEventLoop) -> None:
-        self.camera, self._loop = camera, loop
+    def __init__(self, thread: CameraThread, camera: Camera) -> None:
+        self._thread, self.camera = thread, camera
 
     @property
     def url(self) -> str:
@@ -38,42 +37,30 @@ class RunningCamera:
         return int(match[1])
 
     def begin(self, fault: str) -> None:
-        self._loop.call_soon_threadsafe(self.camera.add_fault, parse_fault(fault))
+        self._thread.call(lambda camera: camera.add_fault(parse_fault(fault)))
 
     def clear_faults(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.camera.clear_faults(), self._loop).result(ANSWER_S)
+        cleared: Future[None] = Future()
+
+        async def clear(camera: Camera) -> None:
+            await camera.clear_faults()
+            cleared.set_result(None)
+
+        tasks: list[asyncio.Task[None]] = []
+        self._thread.call(lambda camera: tasks.append(asyncio.get_running_loop().create_task(clear(camera))))
+        cleared.result(ANSWER_S)
 
 
 @contextmanager
-def running(recording: Path, folder: Path, options: CameraOptions) -> Iterator[RunningCamera]:
+def running(recording: Path, options: CameraOptions) -> Iterator[RunningCamera]:
     clock = SystemClock()
     start_s = clock.now_s()
-    ready: Future[RunningCamera] = Future()
-    ending = asyncio.Event()
-
-    async def live() -> None:
-        camera = Camera(FileFeed(recording, clock, start_s), clock, start_s, options, folder)
-        try:
-            await camera.start()
-        except SettingsError as error:
-            ready.set_exception(error)
-            return
-        ready.set_result(RunningCamera(camera, asyncio.get_running_loop()))
-        try:
-            await ending.wait()
-        finally:
-            await camera.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(live()), name="camera-loop")
-    thread.start()
-    found = ready.result(ANSWER_S)
+    thread = CameraThread(lambda folder: Camera(FileFeed(recording, clock, start_s), clock, start_s, options, folder))
+    found = RunningCamera(thread, thread.start())
     try:
         yield found
     finally:
-        found._loop.call_soon_threadsafe(ending.set)
-        thread.join(ANSWER_S)
-        assert not thread.is_alive()
-        assert not [other.name for other in threading.enumerate() if other.name == "camera-feed"]
+        thread.stop()
 
 
 @dataclass(frozen=True, slots=True)
