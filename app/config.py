@@ -110,6 +110,14 @@ class Settings(BaseSettings):
     source_root: Path | None = Field(
         None, description="Folder whose recordings sessions may name as sources; null: none may be named."
     )
+    sessions: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="Sessions to begin with, as clients would POST them, but with any address; in the file only.",
+    )
+    state_file: Path | None = Field(
+        Path("flexpatch-state.db"),
+        description="Keeps sessions that fetch their frames over restarts; null: they end with the service.",
+    )
     hwaccel: str | None = Field(
         None, description="Device that decodes streams (cuda, qsv, vaapi, …), where it can; null: the processor."
     )

@@ -13,14 +13,17 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 from starlette.staticfiles import StaticFiles
 
 from app.api import frames, health, openapi, preview, problems, results, sessions, websocket
 from app.api.middleware import BodyLimitMiddleware, RequestMiddleware
+from app.api.schemas import SessionCreate
 from app.api.services import ApiOptions, Check, Services
+from app.api.sessions import spec_of
 from app.config import Settings
 from app.core.clock import Clock, SystemClock
-from app.core.errors import ModelUnreadable
+from app.core.errors import FlexPatchError, ModelUnreadable, SettingsError
 from app.core.manifest import MANIFEST
 from app.core.types import Detector, Picture, Size
 from app.detect.loader import DetectorStore, load_detector
@@ -44,6 +47,7 @@ from app.sessions.manager import RegistryLimits, SessionRegistry
 from app.sessions.memory import give_back_memory
 from app.sessions.model import FramePipeline, LiveTiming, SessionSpec, SessionTools, StreamSpec
 from app.sessions.preview import PreviewRenderer
+from app.sessions.store import SessionStore
 from app.telemetry.metrics import Metrics
 from app.vision.cpu import CpuVision
 
@@ -86,9 +90,9 @@ def create_app(
     """
     clock = clock or SystemClock()
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
-    store = DetectorStore(partial(_load, settings), model_folders(settings))
-    detector = detector or store.get(settings.detector, settings.detector_family)
-    catalogue = DetectorCatalogue(detector, model_folders(settings), store.get)
+    detectors = DetectorStore(partial(_load, settings), model_folders(settings))
+    detector = detector or detectors.get(settings.detector, settings.detector_family)
+    catalogue = DetectorCatalogue(detector, model_folders(settings), detectors.get)
     opener = Opener(parse_policy(settings.source_allow), settings.source_root, settings.hwaccel)
     tools = SessionTools(
         clock=clock,
@@ -105,7 +109,8 @@ def create_app(
         ),
         live=LiveTiming(longest_backoff_s=settings.longest_backoff_s),
     )
-    registry = SessionRegistry(RegistryLimits(settings.max_sessions), catalogue, tools)
+    store = SessionStore(settings.state_file) if settings.state_file else None
+    registry = SessionRegistry(RegistryLimits(settings.max_sessions), catalogue, tools, store)
     services = Services(
         registry=registry,
         metrics=metrics,
@@ -120,7 +125,8 @@ def create_app(
         ),
         checks=partial(_checks, catalogue, registry),
     )
-    return _build(services, clock, _demo(services, clock) if settings.demo else None)
+    declared = _declared(settings)
+    return _build(services, clock, _demo(services, clock) if settings.demo else None, declared)
 
 
 class Server(uvicorn.Server):
@@ -148,9 +154,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _build(services: Services, clock: Clock, demo: CameraThread | None) -> FastAPI:
+def _build(services: Services, clock: Clock, demo: CameraThread | None, declared: Sequence[SessionCreate]) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(_begin, services, declared)
         reaper = asyncio.create_task(_reap(services.registry))
         try:
             yield
@@ -216,6 +223,34 @@ def _demo(services: Services, clock: Clock) -> CameraThread:
         camera.stop()
         raise
     return camera
+
+
+def _declared(settings: Settings) -> list[SessionCreate]:
+    """The sessions that the operator wants from the start.
+
+    Raises:
+        SettingsError: one of them is not understood.
+    """
+    found = []
+    for number, document in enumerate(settings.sessions, 1):
+        try:
+            found.append(SessionCreate.model_validate(document))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise SettingsError(f"sessions: number {number} is not understood: {where}: {first['msg']}.") from error
+    return found
+
+
+def _begin(services: Services, declared: Sequence[SessionCreate]) -> None:
+    """Make the operator's sessions, then those that were kept. What cannot be made is logged."""
+    registry = services.registry
+    for body in declared:
+        try:
+            registry.create(partial(spec_of, body, services.options, is_trusted=True), body.id)
+        except FlexPatchError as error:
+            logger.error("session cannot be made", extra={"session_id": body.id, "reason": str(error)})  # noqa: TRY400
+    registry.restore()
 
 
 async def _reap(registry: SessionRegistry) -> None:

@@ -75,6 +75,7 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
         errors.SessionLimitReached: Problem(429, "No room for another session", True, 5.0),
         errors.QueueFull: Problem(429, "Session is busy", True),
         errors.ResultNotFound: Problem(404, "No such result", True),
+        errors.StoreFailed: Problem(503, "Sessions cannot be recorded", True, 5.0),
         errors.DetectorFailed: Problem(503, "Detector failed on this frame", True, 1.0),
         errors.DownloadFailed: Problem(502, "File could not be fetched", True),
     }

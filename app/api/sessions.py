@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
@@ -45,6 +46,7 @@ router = APIRouter(prefix="/sessions", tags=["sessions"])
         413,
         422,
         429,
+        503,
         status_201={"headers": {"Location": {"schema": {"type": "string"}, "description": "The session."}}},
     ),
 )
@@ -54,19 +56,7 @@ async def create_session(
     body: Annotated[SessionCreate, Body()] = SessionCreate(),  # noqa: B008 - frozen
 ) -> SessionModel:
     """Open a session for one video stream."""
-    options = services.options
-
-    def make_spec(session_id: str) -> SessionSpec:
-        return SessionSpec(
-            id=session_id,
-            flexpatch=tuned(options.flexpatch, body.flexpatch, options.flexpatch),
-            filters=filtered(FilterSpec(), body.filters),
-            queue_depth=body.queue.depth if body.queue else options.queue_depth,
-            idle_ttl_s=body.idle_ttl_s or options.idle_ttl_s,
-            detector=body.detector,
-            source=_stream(body.source),
-        )
-
+    make_spec = partial(spec_of, body, services.options)
     session = await asyncio.to_thread(services.registry.create, make_spec, body.id)
     response.headers["Location"] = f"/sessions/{session.id}"
     return describe(session.describe())
@@ -88,25 +78,43 @@ async def get_session(session: SessionParameter) -> SessionModel:
     return describe(session.describe())
 
 
-@router.patch("/{session_id}", responses=responses(404, 409, 410, 413, 422, 429))
+@router.patch("/{session_id}", responses=responses(404, 409, 410, 413, 422, 429, 503))
 async def change_session(services: ServicesParameter, session: SessionParameter, body: SessionPatch) -> SessionModel:
     """Change filters, tuning, queue or idle time; in force from the next frame on, and tracks are kept."""
     await asyncio.wrap_future(session.update(lambda spec: changed(spec, body, services.options)))
+    await asyncio.to_thread(services.registry.keep, session)
     return describe(session.describe())
 
 
-@router.delete("/{session_id}", status_code=204, responses=responses(404))
+@router.delete("/{session_id}", status_code=204, responses=responses(404, 503))
 async def delete_session(services: ServicesParameter, session: SessionParameter) -> None:
     """End a session. Frames that wait are given up; the one in hand is finished."""
     await asyncio.to_thread(services.registry.remove, session.id)
 
 
-def _stream(source: PushSource | RtspSource | FileSource) -> StreamSpec | None:
+def spec_of(body: SessionCreate, options: ApiOptions, session_id: str, *, is_trusted: bool = False) -> SessionSpec:
+    """The session that a document asks for.
+
+    Args:
+        is_trusted: the document is the operator's, and may name any address.
+    """
+    return SessionSpec(
+        id=session_id,
+        flexpatch=tuned(options.flexpatch, body.flexpatch, options.flexpatch),
+        filters=filtered(FilterSpec(), body.filters),
+        queue_depth=body.queue.depth if body.queue else options.queue_depth,
+        idle_ttl_s=body.idle_ttl_s or options.idle_ttl_s,
+        detector=body.detector,
+        source=_stream(body.source, is_trusted=is_trusted),
+    )
+
+
+def _stream(source: PushSource | RtspSource | FileSource, *, is_trusted: bool) -> StreamSpec | None:
     match source:
         case RtspSource():
-            return StreamSpec("rtsp", source.url, source.transport)
+            return StreamSpec("rtsp", source.url, source.transport, is_trusted)
         case FileSource():
-            return StreamSpec("file", source.path)
+            return StreamSpec("file", source.path, is_trusted=is_trusted)
         case _:
             return None
 

@@ -41,6 +41,8 @@ def bench_command(
     Tracks come from an oracle that knows the street; a detector, if there is one, is measured by itself.
     """
     settings = load_settings(None, {"detector": detector, "detector_family": detector_family})
+    # The service that is measured has no sessions but those of the measurement.
+    settings = settings.model_copy(update={"state_file": None, "sessions": (), "demo": False})
     size = parse_size("--resolution", resolution, "1920x1080")
     options = BenchOptions(size, tracks, frames, settings.flexpatch.pipeline_config(), failure_model(settings))
     model = open_detector(settings)

@@ -34,6 +34,7 @@ FlexPatchError
 │   ├── SessionFetches           its frames come from a camera, and cannot be pushed
 │   ├── QueueFull                the session's bounded queue; try again later
 │   └── ResultNotFound           that frame is not, or no longer, in the log
+├── StoreFailed                  the record of sessions cannot be written or read
 ├── DetectorFailed               inference itself failed
 └── DownloadFailed               a file could not be fetched
 
@@ -182,6 +183,10 @@ class QueueFull(SessionError):
 
 class ResultNotFound(SessionError):
     """That frame has no result in the log: not processed, or already discarded."""
+
+
+class StoreFailed(FlexPatchError):
+    """The record of sessions cannot be written or read."""
 
 
 class DetectorFailed(FlexPatchError):

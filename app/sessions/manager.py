@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.core.errors import SessionExists, SessionLimitReached, SessionNotFound
+from app.core.errors import FlexPatchError, SessionExists, SessionLimitReached, SessionNotFound
 from app.core.types import Detector
 from app.sessions.model import SessionSpec, SessionTools
 from app.sessions.session import Session
+from app.sessions.store import SessionStore
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +42,21 @@ class SessionRegistry:
     for models and threads: never call those on an event loop.
     """
 
-    def __init__(self, limits: RegistryLimits, detectors: DetectorSource, tools: SessionTools) -> None:
+    def __init__(
+        self,
+        limits: RegistryLimits,
+        detectors: DetectorSource,
+        tools: SessionTools,
+        store: SessionStore | None = None,
+    ) -> None:
+        """
+        Args:
+            store: keeps sessions that clients had fetch their frames, for `restore`; None: they end with the service.
+        """
         self._limits = limits
         self._detectors = detectors
         self._tools = tools
+        self._store = store
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._reserved: set[str] = set()
@@ -72,6 +84,7 @@ class SessionRegistry:
             session_id: None: a new one is chosen.
         Raises:
             SessionExists, SessionLimitReached, ModelError, SettingsError, SourceError.
+            StoreFailed: it cannot be recorded; then it is not made.
         """
         name = self._reserve(session_id)
         try:
@@ -79,6 +92,7 @@ class SessionRegistry:
             if spec.source:
                 self._tools.check_stream(spec.source)
             session = Session(spec, self._detectors.get(spec.detector), self._tools)
+            self.keep(session)
             with self._lock:
                 self._check_open()
                 session.start()
@@ -87,6 +101,26 @@ class SessionRegistry:
             with self._lock:
                 self._reserved.discard(name)
         return session
+
+    def restore(self) -> None:
+        """Make the sessions that were kept when the service last ran. What cannot be made is logged, and kept."""
+        for spec in self._store.all() if self._store else ():
+            try:
+                self.create(lambda _, spec=spec: spec, spec.id)  # type: ignore[misc]
+            except FlexPatchError as error:
+                logger.error(  # noqa: TRY400 - its message says what is wrong
+                    "session cannot be restored", extra={"session_id": spec.id, "reason": str(error)}
+                )
+
+    def keep(self, session: Session) -> None:
+        """Record what a session is now, if it is to outlive the service.
+
+        Raises:
+            StoreFailed: it cannot be written.
+        """
+        source = session.spec.source
+        if self._store and source and not source.is_trusted:
+            self._store.save(session.spec)
 
     def get(self, session_id: str) -> Session:
         """The session of that id.
@@ -109,8 +143,12 @@ class SessionRegistry:
 
         Raises:
             SessionNotFound
+            StoreFailed: it has ended, but will come back with the service.
         """
-        self._end([self.get(session_id)], reason)
+        session = self.get(session_id)
+        self._end([session], reason)
+        if self._store and session.spec.source:
+            self._store.forget(session_id)
 
     def reap(self) -> list[str]:
         """End the sessions that have been idle for too long; returns their ids. To be called every second or so."""

@@ -20,7 +20,8 @@ IMAGE = {"Content-Type": "image/jpeg"}
 
 def settings(**values: Any) -> Settings:
     """The defaults with some values changed, whatever the environment says."""
-    return load_settings(overrides={"models_dir": "no-models", **values}, environment={})
+    known = load_settings(overrides={"models_dir": "no-models", **values}, environment={})
+    return known if "state_file" in values else known.model_copy(update={"state_file": None})
 
 
 def make_app(bench: Bench, **values: Any) -> FastAPI:

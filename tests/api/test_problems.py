@@ -47,7 +47,12 @@ def test_every_error_of_ours_becomes_a_complete_problem(cls: type[Exception]) ->
 
 def test_only_our_own_failures_are_5xx() -> None:
     internal = {cls for cls, problem in problems.PROBLEMS.items() if problem.status >= 500}
-    assert internal == {errors.FlexPatchError, errors.DetectorFailed, errors.DownloadFailed}
+    assert internal == {
+        errors.FlexPatchError,
+        errors.StoreFailed,
+        errors.DetectorFailed,
+        errors.DownloadFailed,
+    }
 
 
 def test_a_subclass_nobody_listed_is_told_as_its_parent() -> None:

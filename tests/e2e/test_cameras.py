@@ -12,6 +12,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from app.core.clock import SystemClock
+from app.core.errors import SettingsError
 from app.ingest.camera.credentials import Credentials
 from app.ingest.camera.faults import parse_fault
 from app.ingest.camera.feed import FileFeed, convert
@@ -155,3 +156,27 @@ def test_recordings_below_the_root_are_shown_and_no_others(recording: Path) -> N
     with service() as api:
         refused = api.post("/sessions", json={"source": {"kind": "file", "path": "squares.mp4"}})
         assert (refused.status_code, refused.json()["code"]) == (403, "address_forbidden")
+
+
+def test_cameras_come_back_with_the_service(camera: tuple[CameraThread, str], tmp_path: Path) -> None:
+    _, url = camera
+    state = str(tmp_path / "state.db")
+    declared = [{"id": "door", "source": {"kind": "rtsp", "url": url}}]
+    with service(source_allow="127.0.0.1", state_file=state) as api:
+        body = {"id": "cam", "source": {"kind": "rtsp", "url": url}, "filters": {"classes": ["blue"]}}
+        assert api.post("/sessions", json=body).status_code == 201
+        assert api.request("PATCH", "/sessions/cam", json={"filters": {"min_score": 0.2}}).status_code == 200
+    with service(source_allow="127.0.0.1", state_file=state, sessions=declared) as api:
+        assert {session["id"] for session in api.get("/sessions").json()["sessions"]} == {"cam", "door"}
+        found = results_after(api, 0)
+        assert {item["label"] for item in found["objects"]} == {"blue"}
+        assert api.get("/sessions/cam").json()["filters"]["min_score"] == 0.2
+        assert api.request("DELETE", "/sessions/cam").status_code == 204
+    with service(state_file=state, sessions=declared) as api:
+        until(lambda: api.get("/sessions/door").json()["state"] == "running")
+        assert len(api.get("/sessions").json()["sessions"]) == 1, "the operator may name any address"
+
+
+def test_declared_sessions_that_make_no_sense_are_told_at_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"sessions: number 1 is not understood: source\.rtsp\.url"):
+        create_app(settings(sessions=[{"source": {"kind": "rtsp"}}]), detector=ColourDetector())
