@@ -4,6 +4,8 @@ import gc
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -235,6 +237,26 @@ def test_a_process_that_dies_is_told_of(start: Start, open_stream: Open, number:
     frames(process, 2)
     os.kill(process.pid, number)
     assert failure(process) == Failed("internal", f"the decoding process ended with status {-number}")
+
+
+def test_a_process_ends_with_the_service_however_that_ends(start: Start) -> None:
+    program = (
+        "import sys, time\n"
+        "from app.ingest.live.process import DecoderProcess\n"
+        "from app.ingest.live.wire import Order\n"
+        "process = DecoderProcess(Order('rtsp', sys.argv[1], None, 'tcp', 5.0, None, 6))\n"
+        "while process.take(5.0).__class__.__name__ != 'LiveFrame': pass\n"
+        "print(process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, start().url], stdout=subprocess.PIPE, text=True) as service:  # noqa: S603
+        assert service.stdout
+        decoder = int(service.stdout.readline())
+        service.kill()
+    limit = time.monotonic() + WAIT_S
+    while Path(f"/proc/{decoder}").exists() and "Z" not in Path(f"/proc/{decoder}/stat").read_text().split()[2]:
+        assert time.monotonic() < limit, "it is left behind"
+        time.sleep(0.02)
 
 
 def test_many_connections_leave_no_descriptor_and_no_memory_behind(start: Start, open_stream: Open) -> None:
