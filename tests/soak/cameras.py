@@ -1,0 +1,263 @@
+"""Cameras that fail at random before a real service, and what that does to it: `make soak`.
+
+Prints one JSON document: recoveries, frame rates of the sessions that were left alone, and what the service's process
+holds at the end that it did not hold at the beginning.
+"""
+
+import argparse
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import yaml
+
+from app.core.clock import SystemClock
+from app.ingest.camera.faults import MOMENTARY, Fault, Kind
+from app.ingest.camera.feed import FileFeed, convert
+from app.ingest.camera.server import Camera, CameraOptions
+from app.ingest.camera.thread import CameraThread
+
+_ASK_EVERY_S = 0.25
+_SAMPLE_EVERY_S = 5.0
+_BASELINE_S = 20.0
+"""After which the service has allocated what it needs."""
+_CALM_S = 10.0
+"""At the end, for all cameras to come back."""
+_LOST_S = 60.0
+"""A session that shows nothing for so long after its fault does not come back by itself."""
+_FPS = 15
+
+
+@dataclass(slots=True)
+class Watched:
+    """A camera, its session, and the fault that it has or gets over."""
+
+    name: str
+    camera: "_Running"
+    kind: Kind | None = None
+    ends_s: float = 0.0
+    """When the fault is over."""
+    seq_then: int = -1
+    """Newest result when it was over; -1: not yet."""
+    rates: list[float] = field(default_factory=list)
+    """Results a second, while it was left alone."""
+    last: tuple[float, int] | None = None
+
+
+@dataclass(slots=True)
+class Holdings:
+    """What the service's process holds."""
+
+    rss_mb: float
+    descriptors: int
+    threads: int
+    children: int
+    shared_maps: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cameras", type=int, default=8)
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--flapping", type=int, default=None, help="cameras that fail; default: all")
+    parser.add_argument("--minutes", type=float, default=None, help="run for so long, with faults as they come")
+    parser.add_argument("--pause", type=float, default=1.0, help="mean seconds between two faults")
+    parser.add_argument("--source", default=f"synthetic:640x360@{_FPS}?objects=8&seed=3&frames={10 * _FPS}")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    json.dump(run(options), sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole measurement."""
+    chance = random.Random(options.seed)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        recording = folder / "street.mp4"
+        convert(options.source, recording)
+        watched = [Watched(f"cam-{n}", stack.enter_context(_camera(recording))) for n in range(options.cameras)]
+        pid, api = stack.enter_context(_service(folder))
+        for item in watched:
+            made = api.post("/sessions", json={"id": item.name, "source": {"kind": "rtsp", "url": item.camera.url}})
+            made.raise_for_status()
+        time.sleep(_BASELINE_S)
+        before = _holdings(pid)
+        soak = _Soak(watched, api, pid, chance, options)
+        soak.run()
+        after = _holdings(pid)
+        report = soak.report() | {"before": asdict(before), "after": asdict(after)}
+        for item in watched:
+            api.delete(f"/sessions/{item.name}").raise_for_status()
+        time.sleep(1.0)
+        return report | {"without_sessions": asdict(_holdings(pid))}
+
+
+class _Soak:
+    def __init__(
+        self, watched: list[Watched], api: httpx.Client, pid: int, chance: random.Random, options: argparse.Namespace
+    ) -> None:
+        self._watched, self._api, self._pid, self._chance = watched, api, pid, chance
+        self._flapping = watched[: options.flapping or len(watched)]
+        self._n_faults = options.faults if options.minutes is None else math.inf
+        self._until_s = time.monotonic() + 60 * options.minutes if options.minutes else math.inf
+        self._pause_s = options.pause
+        self._recoveries: dict[str, list[float]] = {}
+        self._lost: list[str] = []
+        self._memory: list[tuple[float, float]] = []
+        self._ages: list[float] = []
+        self._counts: Counter[str] = Counter()
+
+    def run(self) -> None:
+        began_s = time.monotonic()
+        next_fault_s = next_sample_s = began_s
+        ends_s = math.inf
+        while (now_s := time.monotonic()) < ends_s:
+            self._look(now_s)
+            if now_s >= next_sample_s:
+                self._memory.append((now_s - began_s, _holdings(self._pid).rss_mb))
+                next_sample_s = now_s + _SAMPLE_EVERY_S
+            is_over = sum(self._counts.values()) >= self._n_faults or now_s >= self._until_s
+            if is_over and ends_s == math.inf:
+                ends_s = now_s + _CALM_S + max(0.0, *(item.ends_s - now_s for item in self._watched))
+            elif not is_over and now_s >= next_fault_s and (free := [w for w in self._flapping if w.kind is None]):
+                self._break(self._chance.choice(free), now_s)
+                next_fault_s = now_s + self._chance.expovariate(1 / self._pause_s)
+            time.sleep(_ASK_EVERY_S)
+
+    def _break(self, item: Watched, now_s: float) -> None:
+        kind = self._chance.choice(list(Kind))
+        seconds = self._chance.uniform(0.5, 8.0)
+        by_s = {Kind.PTS_JUMP: self._chance.choice([-3600.0, 30.0, 86400.0]), Kind.SLOW_START: seconds}.get(kind, 0.0)
+        share = {Kind.LOSS: 0.2, Kind.GARBAGE: 1.0}.get(kind, 1.0)
+        fault = Fault(kind, seconds=seconds, by_s=by_s, share=share)
+        item.camera.call(lambda camera: camera.add_fault(fault))
+        if kind in {Kind.UNAUTHORISED, Kind.SLOW_START}:
+            # They show only when a client connects.
+            item.camera.call(lambda camera: camera.add_fault(Fault(Kind.RESET)))
+        item.kind, item.seq_then = kind, -1
+        item.ends_s = now_s + (0.0 if kind in MOMENTARY else seconds)
+        self._counts[kind] += 1
+
+    def _look(self, now_s: float) -> None:
+        sessions = {session["id"]: session for session in self._api.get("/sessions").json()["sessions"]}
+        for item in self._watched:
+            session = sessions[item.name]
+            seq, processed = session["last_seq"], session["frames"]["processed"]
+            if item.kind is None:
+                if item.last is not None and now_s - item.last[0] >= 2.0:
+                    item.rates.append((processed - item.last[1]) / (now_s - item.last[0]))
+                    item.last = (now_s, processed)
+                    self._note_age(item)
+                item.last = item.last or (now_s, processed)
+                continue
+            item.last = None
+            if now_s < item.ends_s:
+                continue
+            if item.seq_then < 0:
+                item.seq_then = seq
+            elif seq > item.seq_then + 3 and session["state"] == "running":
+                self._recoveries.setdefault(item.kind, []).append(now_s - item.ends_s)
+                item.kind = None
+            elif now_s - item.ends_s > _LOST_S:
+                self._lost.append(f"{item.name}: {item.kind}: {session['state']}: {session['reason']}")
+                item.kind = None
+
+    def _note_age(self, item: Watched) -> None:
+        answer = self._api.get(f"/sessions/{item.name}/results/latest")
+        if answer.status_code == 200 and answer.json()["age_ms"] is not None:
+            self._ages.append(answer.json()["age_ms"])
+
+    def report(self) -> dict[str, Any]:
+        every = [seconds for found in self._recoveries.values() for seconds in found]
+        times, sizes = np.array(self._memory).T
+        return {
+            "faults": dict(self._counts),
+            "never_recovered": self._lost,
+            "recovery_s": _quantiles(every),
+            "recovery_s_by_fault": {kind: _quantiles(found) for kind, found in sorted(self._recoveries.items())},
+            "undisturbed_fps": {item.name: _quantiles(item.rates) for item in self._watched if item.rates},
+            "age_ms": _quantiles(self._ages),
+            "rss_mb_per_hour": round(float(np.polyfit(times, sizes, 1)[0]) * 3600, 1) if len(times) > 2 else None,
+            "seconds": round(float(times[-1]), 1),
+            "dropped": _dropped(self._api.get("/metrics").text),
+        }
+
+
+def _quantiles(values: list[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    low, middle, high, top = np.quantile(values, [0.05, 0.5, 0.95, 0.99]).round(3).tolist()
+    return {"n": len(values), "p5": low, "p50": middle, "p95": high, "p99": top, "max": round(max(values), 3)}
+
+
+def _dropped(exposition: str) -> dict[str, float]:
+    found = re.findall(r'^flexpatch_frames_total\{outcome="dropped",reason="(\w+)"\} (\S+)', exposition, re.MULTILINE)
+    return {reason: float(count) for reason, count in found}
+
+
+def _holdings(pid: int) -> Holdings:
+    process = Path(f"/proc/{pid}")
+    status = dict(line.split(":", 1) for line in process.joinpath("status").read_text().splitlines())
+    children = [word for path in process.glob("task/*/children") for word in path.read_text().split()]
+    return Holdings(
+        int(status["VmRSS"].split()[0]) / 1024,
+        len(list(process.joinpath("fd").iterdir())),
+        int(status["Threads"]),
+        len(children),
+        process.joinpath("maps").read_text().count("flexpatch-planes"),
+    )
+
+
+class _Running(CameraThread):
+    url: str
+
+
+@contextmanager
+def _camera(recording: Path) -> Iterator[_Running]:
+    clock = SystemClock()
+    start_s = clock.now_s()
+    thread = _Running(
+        lambda folder: Camera(FileFeed(recording, clock, start_s), clock, start_s, CameraOptions(port=0), folder)
+    )
+    thread.url = thread.start().url
+    try:
+        yield thread
+    finally:
+        thread.stop()
+
+
+@contextmanager
+def _service(folder: Path) -> Iterator[tuple[int, httpx.Client]]:
+    config = folder / "service.yml"
+    config.write_text(
+        yaml.safe_dump({"port": 0, "source_allow": ["127.0.0.1"], "state_file": str(folder / "state.db")})
+    )
+    command = [sys.executable, "-m", "app.cli", "serve", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+        assert process.stdout
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found, "the service did not start"
+        try:
+            with httpx.Client(base_url=found[0], timeout=30) as api:
+                yield process.pid, api
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+if __name__ == "__main__":
+    main()
