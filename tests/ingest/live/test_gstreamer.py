@@ -1,0 +1,83 @@
+"""An independent peer: GStreamer's server before our decoder, our camera before GStreamer's client."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.core.types import Size
+from app.ingest.camera.credentials import Credentials
+from app.ingest.live.wire import Opened, Transport
+from tests.ingest.camera.client import RunningCamera
+from tests.ingest.live.test_process import Open, frames, open_stream
+
+__all__ = ["open_stream"]
+SYSTEM_PYTHON = "/usr/bin/python3"
+SERVER = Path(__file__).with_name("gstreamer_server.py")
+PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-tools gstreamer1.0-plugins-good/-bad/-ugly"
+FIND = (
+    "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
+    "Gst.init(None); assert Gst.ElementFactory.find('x264enc')"
+)
+
+
+def _has_server() -> bool:
+    if not Path(SYSTEM_PYTHON).exists():
+        return False
+    return subprocess.run([SYSTEM_PYTHON, "-c", FIND], capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+SINK = ["!", "rtph264depay", "!", "h264parse", "!", "fakesink", "num-buffers=40"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    if not _has_server():
+        pytest.skip(f"GStreamer's RTSP server is not installed: apt-get install {PACKAGES}")
+    with subprocess.Popen([SYSTEM_PYTHON, str(SERVER)], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout
+        yield f"rtsp://127.0.0.1:{int(process.stdout.readline())}/test"
+        process.kill()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_its_server_is_watched(server: str, open_stream: Open, transport: Transport) -> None:
+    process = open_stream(server, transport=transport)
+    opened = process.take(10.0)
+    assert isinstance(opened, Opened)
+    assert opened.codec == "h264"
+    shown = frames(process, 30)
+    assert shown[-1].frame.size == Size(320, 180)
+    steps = np.diff([item.frame.pts_s for item in shown])
+    assert np.median(steps) == pytest.approx(1 / 15, abs=0.01)
+    captured = shown[-1].frame.capture
+    assert captured is not None
+    assert captured.source == "rtcp"
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_its_client_plays_our_camera(start: Callable[..., RunningCamera], protocol: str) -> None:
+    player = shutil.which("gst-launch-1.0")
+    if player is None:
+        pytest.skip(f"GStreamer's tools are not installed: apt-get install {PACKAGES}")
+    camera = start(credentials=Credentials("ann", "s3cret"))
+    source = [f"location={camera.url}", f"protocols={protocol}", "user-id=ann", "user-pw=s3cret"]
+    command = [
+        player,
+        "-q",
+        "rtspsrc",
+        *source,
+        "!",
+        "rtph264depay",
+        "!",
+        "h264parse",
+        "!",
+        "fakesink",
+        "num-buffers=40",
+    ]
+    played = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    assert played.returncode == 0, played.stderr
+    assert "ERROR" not in played.stderr
