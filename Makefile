@@ -67,7 +67,7 @@ train: install-dev ## Train the tracking-failure model on synthetic streets (DET
 
 detector: OUT := $(or $(OUT),out/detector)
 detector: install-train ## Train the shipped detector, for hours (CLIPS="FILE …" TEACHERS="FILE …" IMITATE=FILE PEOPLE=DIR BACKGROUNDS=DIR)
-	$(BIN)/flexpatch train-detector --output $(OUT) --steps $(STEPS) $(addprefix --clip ,$(CLIPS)) $(addprefix --teacher ,$(TEACHERS)) \
+	$(BIN)/flexpatch train-detector --output $(OUT) --steps $(STEPS) $(if $(SEED),--seed $(SEED)) $(addprefix --clip ,$(CLIPS)) $(addprefix --teacher ,$(TEACHERS)) \
 		$(if $(IMITATE),--imitate $(IMITATE)) $(if $(PEOPLE),--people $(PEOPLE)) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 lock: ## Resolve pyproject.toml anew into the two lock files
