@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,12 @@ def service(**values: Any) -> Iterator[Api]:
 
 def decoders() -> list[int]:
     """Process ids of the decoding processes of this test's process."""
-    lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
-    children = [int(word) for text in lists for word in text.split()]
-    return [pid for pid in children if b"app.ingest.live.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # threads and processes come and go meanwhile
+            children = [int(word) for word in path.read_text().split()]
+            found += [pid for pid in children if b"app.ingest.live.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return found
 
 
 def until(ask: Callable[[], Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,10 @@ def start(recording: Path) -> Iterator[Callable[..., RunningCamera]]:
     yield begin
     for manager in managers:
         manager.__exit__(None, None, None)
-    assert not {"camera", "camera-feed"} & {thread.name for thread in threading.enumerate()}
+    limit = time.monotonic() + ANSWER_S
+    while left := {"camera", "camera-feed"} & {thread.name for thread in threading.enumerate()}:
+        assert time.monotonic() < limit, left
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,10 @@ def _dropped(exposition: str) -> dict[str, float]:
 def _holdings(pid: int) -> Holdings:
     process = Path(f"/proc/{pid}")
     status = dict(line.split(":", 1) for line in process.joinpath("status").read_text().splitlines())
-    children = [word for path in process.glob("task/*/children") for word in path.read_text().split()]
+    children = []
+    for path in process.glob("task/*/children"):
+        with suppress(FileNotFoundError):
+            children += path.read_text().split()
     return Holdings(
         int(status["VmRSS"].split()[0]) / 1024,
         len(list(process.joinpath("fd").iterdir())),

@@ -70,6 +70,9 @@ class Camera:
         self._listener: asyncio.Server | None = None
         self._port = options.port
         self._player: _Player | None = None
+        self._players: set[_Player] = set()
+        """All that run, also those that are being ended."""
+        self._is_stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._folder = folder
 
@@ -103,13 +106,17 @@ class Camera:
 
     async def stop(self) -> None:
         """End everything: connections, faults, the feed."""
+        # A client in the middle of a request may still ask to play.
+        self._is_stopped = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._close_listener()
         for watcher in list(self._watchers):
             watcher.cut()
-        await self._end_player()
+        self._player = None
+        for player in list(self._players):
+            await self._end(player)
 
     async def _listen(self) -> None:
         try:
@@ -141,8 +148,11 @@ class Camera:
 
     def watched(self) -> None:
         """Somebody begins to watch: have pictures come, a key frame soon."""
+        if self._is_stopped:
+            return
         if self._player is None:
             self._player = _Player(self.feed, asyncio.get_running_loop(), self._distribute)
+            self._players.add(self._player)
         else:
             self.feed.ask_for_key()
 
@@ -158,7 +168,12 @@ class Camera:
     async def _end_player(self) -> None:
         player, self._player = self._player, None
         if player is not None:
-            await asyncio.to_thread(player.end)
+            await self._end(player)
+
+    async def _end(self, player: "_Player") -> None:
+        player.begin_end()
+        await asyncio.to_thread(player.join)
+        self._players.discard(player)
 
     # ----------------------------------------------------------------------------------------------------- faults
 
@@ -256,8 +271,10 @@ class _Player:
         self._thread = threading.Thread(target=self._run, name="camera-feed", daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
+    def begin_end(self) -> None:
         self._stop.set()
+
+    def join(self) -> None:
         self._thread.join()
 
     def _run(self) -> None:

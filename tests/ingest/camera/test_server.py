@@ -152,6 +152,11 @@ def test_a_client_that_does_not_read_is_skipped_and_harms_nobody(
 ) -> None:
     monkeypatch.setattr("app.ingest.camera.watcher._LARGEST_BACKLOG", 2000)
     camera = start()
+    listener = camera.camera._listener
+    assert listener is not None
+    # Accepted connections inherit it: otherwise the kernel takes what nobody reads for long.
+    listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow = connect(camera)
     slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
     slow.play()
