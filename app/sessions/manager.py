@@ -93,10 +93,14 @@ class SessionRegistry:
                 self._tools.check_stream(spec.source)
             session = Session(spec, self._detectors.get(spec.detector), self._tools)
             self.keep(session)
-            with self._lock:
-                self._check_open()
-                session.start()
-                self._sessions[name] = session
+            try:
+                with self._lock:
+                    self._check_open()
+                    session.start()
+                    self._sessions[name] = session
+            except BaseException:
+                self._forget(session)
+                raise
         finally:
             with self._lock:
                 self._reserved.discard(name)
@@ -121,6 +125,10 @@ class SessionRegistry:
         source = session.spec.source
         if self._store and source and not source.is_trusted:
             self._store.save(session.spec)
+
+    def _forget(self, session: Session) -> None:
+        if self._store and session.spec.source:
+            self._store.forget(session.id)
 
     def get(self, session_id: str) -> Session:
         """The session of that id.
@@ -147,8 +155,7 @@ class SessionRegistry:
         """
         session = self.get(session_id)
         self._end([session], reason)
-        if self._store and session.spec.source:
-            self._store.forget(session_id)
+        self._forget(session)
 
     def reap(self) -> list[str]:
         """End the sessions that have been idle for too long; returns their ids. To be called every second or so."""

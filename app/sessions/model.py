@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from app.core.clock import Clock
 from app.core.types import Detector, Explanation, Frame, FrameResult, Picture, Size, TrackedObject
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.ingest.live.process import Event
+from app.ingest.live.wire import Kind, Transport
 from app.sessions.filters import FilterSpec
 from app.sessions.state import Status
 from app.telemetry.metrics import Metrics
@@ -36,10 +37,10 @@ class FramePipeline(Protocol):
 class StreamSpec:
     """A stream that the service itself fetches."""
 
-    kind: Literal["rtsp", "file"]
+    kind: Kind
     address: str = field(repr=False)
     """Of the stream, perhaps with a password; or a file's or folder's name below the allowed root."""
-    transport: Literal["tcp", "udp"] = "tcp"
+    transport: Transport = "tcp"
     is_trusted: bool = False
     """Named by the operator, not by a client: any address may be opened."""
 

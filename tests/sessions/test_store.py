@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.errors import ModelNotFound, SettingsError, StoreFailed
+from app.core.errors import ModelNotFound, SessionLimitReached, SettingsError, StoreFailed
 from app.core.types import Size
 from app.flexpatch.config import PipelineConfig
 from app.sessions.filters import FilterSpec, Zone
@@ -129,6 +129,24 @@ def test_a_session_that_cannot_be_recorded_is_not_made(
     assert len(full) == 0
     full.create(spec, "pushed")
     full.close()
+
+
+def test_a_session_that_comes_too_late_is_not_recorded(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service begins to end while the session is being made."""
+    store = SessionStore(path)
+    ending = registry(bench, store)
+    save = store.save
+
+    def save_and_end(spec: SessionSpec) -> None:
+        save(spec)
+        ending.begin_close()
+
+    monkeypatch.setattr(store, "save", save_and_end)
+    with pytest.raises(SessionLimitReached, match="shutting down"):
+        ending.create(lambda name: replace(spec(name), source=CAMERA), "late")
+    assert store.all() == []
 
 
 @pytest.fixture

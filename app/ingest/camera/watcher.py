@@ -85,7 +85,7 @@ class Watcher:
             self._writer.write(answer(None, 400, {"Connection": "close"}))
             self._writer.close()
         except ConnectionError:
-            pass
+            return  # the client is gone
 
     async def _respond(self, request: Request) -> None:
         status, headers, body = await self._answer(request)

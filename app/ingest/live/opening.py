@@ -3,12 +3,11 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from app.core.errors import AddressForbidden, SourceError, StreamUnreachable
 from app.ingest.live.address import AddressPolicy, check, pin
 from app.ingest.live.process import DecoderProcess
-from app.ingest.live.wire import Order
+from app.ingest.live.wire import Kind, Order, Transport
 
 _N_SLOTS = 8
 """One is written, one is the newest, one waits, one is looked at, one is shown; the rest is for who holds on longer."""
@@ -24,7 +23,7 @@ class Opener:
     hwaccel: str | None = None
     open_timeout_s: float = 10.0
 
-    def check(self, kind: Literal["rtsp", "file"], address: str, *, is_trusted: bool = False) -> None:
+    def check(self, kind: Kind, address: str, *, is_trusted: bool = False) -> None:
         """Make sure that a source may be opened; one that is not there now may come later.
 
         Raises:
@@ -39,9 +38,7 @@ class Opener:
             with suppress(StreamUnreachable):
                 pin(address, self.policy)
 
-    def open(
-        self, kind: Literal["rtsp", "file"], address: str, transport: Literal["tcp", "udp"], *, is_trusted: bool = False
-    ) -> DecoderProcess:
+    def open(self, kind: Kind, address: str, transport: Transport, *, is_trusted: bool = False) -> DecoderProcess:
         """Start to open a source.
 
         Raises:
