@@ -4,7 +4,8 @@ Boxes in frame and in canvas coordinates are different types, so that mixing the
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NewType, Protocol
 
@@ -113,6 +114,22 @@ class CanvasDetections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of asking a detector about one canvas."""
+
+    seen: CanvasDetections
+    took_ms: float
+    """From question to answer, waiting for others included."""
+
+
+Ask = Callable[[NDArray[np.uint8]], "Future[Answer]"]
+"""Has a detector look at one canvas (H, W, 3) uint8 BGR, which must not change until the answer is there.
+
+The future, or the call itself, raises DetectorFailed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +318,7 @@ class TrackedObject:
     score: float
     """Evidence over all looks, times the probability that the box still holds the object."""
     origin: Origin
-    """`detected`: a detector confirmed it on this very frame; `tracked`: carried here by optical flow."""
+    """`detected`: with this frame came a detector's answer that confirms it; `tracked`: carried on by optical flow."""
     detection_age_s: float
     """Seconds of stream time since a detector last confirmed it."""
     failure_probability: float

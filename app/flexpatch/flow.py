@@ -167,6 +167,17 @@ class CameraMotion:
 STILL = CameraMotion(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), 1.0, is_still=True)
 
 
+def one_after_the_other(first: CameraMotion, second: CameraMotion) -> CameraMotion:
+    """What two motions of the camera make together."""
+    linear = second.affine[:, :2]
+    shift = linear @ first.affine[:, 2] + second.affine[:, 2]
+    return CameraMotion(
+        np.concatenate([linear @ first.affine[:, :2], shift[:, None]], axis=1),
+        min(first.inlier_ratio, second.inlier_ratio),
+        is_still=first.is_still and second.is_still,
+    )
+
+
 def camera_shift(shift_px: NDArray[np.floating], inlier_ratio: float) -> CameraMotion:
     """A camera of which no more is known than by how much it shifted the picture (2,)."""
     return CameraMotion(

@@ -1,14 +1,19 @@
 """One stream's FlexPatch: from a frame to all its tracked objects."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Container
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.core.boxes import clip
 from app.core.clock import Clock
 from app.core.errors import FrameOutOfOrder, FrameSizeChanged
 from app.core.types import (
+    Answer,
+    Ask,
     Detector,
     Explanation,
     Frame,
@@ -27,6 +32,7 @@ from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.flexpatch.discovery import Discovery
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.flow import STILL, CameraMotion
+from app.flexpatch.look import Beliefs, Look
 from app.flexpatch.scheduler import Plan, Planner, Scene, plan_look
 from app.flexpatch.tracker import Prediction, Tracker, is_wanted
 
@@ -58,8 +64,15 @@ class _Stopwatch:
 
     def lap(self, stage: str) -> None:
         now_s = self.clock.now_s()
-        self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (now_s - self.started_s) * 1e3
+        self.add(stage, (now_s - self.started_s) * 1e3)
         self.started_s = now_s
+
+    def add(self, stage: str, ms: float) -> None:
+        self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + ms
+
+    def restart(self) -> None:
+        """What happened since the last lap counts nowhere."""
+        self.started_s = self.clock.now_s()
 
 
 @dataclass(slots=True)
@@ -72,10 +85,38 @@ class _Stream:
     discovery: Discovery
 
 
+@dataclass(slots=True)
+class _Turn:
+    """One frame, from `begin` to `finish`."""
+
+    frame: Frame
+    prepared: PreparedFrame
+    watch: _Stopwatch
+    plan: Plan
+    hits: set[int] = field(default_factory=set)
+    """Tracks that an answer of the detector confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Thrift:
+    """What a stream does without while the machine is overloaded."""
+
+    rungs: int = 0
+    """Largest canvases."""
+    allowance: float = 1.0
+    """Share of the detector pixels that are left."""
+
+
+_THRIFT = (_Thrift(), _Thrift(1), _Thrift(2), _Thrift(2, 0.5), _Thrift(2, 0.25))
+"""By step: first the largest canvases go, then looks become rarer."""
+
+
 class Pipeline:
     """Follows objects on every frame and spends detector pixels where they are worth most.
 
-    One instance per stream, used by one thread at a time. Deterministic: the same frames give the same tracks.
+    One instance per stream, used by one thread at a time. `step` waits for the detector, and is deterministic: the
+    same frames give the same tracks. `begin` and `finish` do not wait: what the detector saw is merged on whatever
+    frame it comes, carried there from the frame that was looked at; meanwhile nothing else is asked.
 
     Raises:
         SettingsError: the detector cannot take the largest canvas.
@@ -95,6 +136,7 @@ class Pipeline:
         self._ladder(_ANY_FRAME, config)
         self._vision = vision
         self._config = config
+        self._thrift = _THRIFT[0]
         self._clock = clock
         self._planner = planner
         self._acuity = Acuity()
@@ -102,6 +144,11 @@ class Pipeline:
         self._class_ids: frozenset[int] | None = None
         self._is_ignored: PointPredicate | None = None
         self._stream: _Stream | None = None
+        self._turn: _Turn | None = None
+        self._look: Look | None = None
+        """That the detector has not answered yet."""
+        self._owes_look = False
+        """The scene is new, and has not been looked at for want of a free detector."""
         self._earlier: PreparedFrame | None = None
         self._seq = 0
         self._pts_s = -np.inf
@@ -135,11 +182,39 @@ class Pipeline:
         Raises:
             SettingsError: the canvas does not fit the detector; the old settings stay.
         """
-        ladder = self._ladder(self._stream.size if self._stream else _ANY_FRAME, config)
-        if self._stream is not None:
-            self._stream.ladder = ladder
-            self._stream.budget.retarget(config.megapixels_per_frame * 1e6, ladder[-1].pixels)
+        self._ladder(self._stream.size if self._stream else _ANY_FRAME, config)
         self._config = config
+        self._set_limits()
+
+    @property
+    def usual_interval_s(self) -> float:
+        """Stream time from frame to frame; 0 before the second one."""
+        return self._interval_s
+
+    def save(self, steps: int) -> None:
+        """Spend less than the settings allow, because the machine cannot keep up.
+
+        Args:
+            steps: 0: as set; 1, 2: without the largest one or two canvases; 3, 4: and with a half or a quarter of
+                the detector pixels.
+        """
+        self._thrift = _THRIFT[steps]
+        self._set_limits()
+
+    def _set_limits(self) -> None:
+        """Have settings and thrift take effect on the stream."""
+        if self._stream is not None:
+            ladder = self._ladder(self._stream.size, self._config)
+            self._stream.ladder = ladder[: max(1, len(ladder) - self._thrift.rungs)]
+            self._stream.budget.retarget(self._allowed.megapixels_per_frame * 1e6, self._stream.ladder[-1].pixels)
+
+    @property
+    def _allowed(self) -> PipelineConfig:
+        """The settings, less what has to be saved."""
+        share = self._thrift.allowance
+        if share == 1:
+            return self._config
+        return replace(self._config, megapixels_per_frame=max(0.001, share * self._config.megapixels_per_frame))
 
     def focus(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
         """Spend pixels only on some classes (None: all) and outside ignored regions (None: none).
@@ -156,12 +231,25 @@ class Pipeline:
             self._stream.discovery.forget_births()
 
     def step(self, frame: Frame) -> FrameResult:
-        """Process the next frame.
+        """Process the next frame, looked at or not.
 
         Raises:
             FrameSizeChanged: the frame has another size than the first one.
             FrameOutOfOrder: `seq` or `pts_s` is not above the last frame's.
             DetectorFailed: the detector failed; tracks are as flow left them, and the next frame may be given.
+        """
+        self.begin(frame, self._detect)
+        return self.finish()
+
+    def begin(self, frame: Frame, ask: Ask) -> "Future[Answer] | None":
+        """Follow all objects to the next frame, and ask the detector if that is worth it and it is not busy yet.
+
+        Returns:
+            The answer that is still awaited, if one is.
+        Raises:
+            FrameSizeChanged, FrameOutOfOrder: as `step`.
+            DetectorFailed: the detector failed on an earlier frame or, if `ask` does not wait, on this one; otherwise
+                as `step`.
         """
         stream = self._admit(frame)
         watch = _Stopwatch(self._clock)
@@ -172,40 +260,44 @@ class Pipeline:
         self._learn_interval(dt_s)
         camera = self._follow(prepared, frame.pts_s, dt_s)
         watch.lap("flow")
-        is_new_scene = camera is None
-        if is_new_scene:
-            self._restart(stream)
+        if camera is None:
+            self._restart(stream, frame.pts_s)
         else:
-            self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera or STILL)
+            self._watch_scene(stream.discovery, prepared, frame.pts_s, dt_s, camera)
         self.last_prediction = self._tracker.judge(
             prepared, frame.pts_s, dt_s, with_credibility=self._config.parts.credibility
         )
         self._earlier, self._seq, self._pts_s = prepared, frame.seq, frame.pts_s
-        must_look = is_new_scene and frame.pts_s - self._must_look_pts_s >= MUST_LOOK_INTERVAL_S
-        if must_look:
-            self._must_look_pts_s = frame.pts_s
-        plan = self._plan(stream, must_look=must_look)
-        self._explanations.append(
-            Explanation(
-                seq=frame.seq,
-                price_per_megapixel=plan.price_per_pixel * 1e6,
-                canvas=plan.layout.size if plan.layout else None,
-                reason=plan.reason,
-                candidates=plan.candidates,
-            )
-        )
+        turn = self._turn = _Turn(frame, prepared, watch, Plan(None, "track", "", 0.0, ()))
+        self._merge_answer(stream, turn)
+        turn.plan = self._plan(stream)
+        self._note_plan(turn)
         watch.lap("plan")
-        hits = self._look(stream, prepared, frame.pts_s, plan, watch)
-        objects = self._objects(frame, hits)
-        watch.lap("merge")
+        self._launch(stream, turn, ask)
+        return self._look.answer if self._look else None
+
+    def finish(self) -> FrameResult:
+        """The result of the frame that was begun, with the detector's answer if that has come.
+
+        Raises:
+            DetectorFailed: as `step`.
+        """
+        turn, stream = self._turn, self._stream
+        if turn is None or stream is None:
+            raise RuntimeError("no frame was begun")
+        self._turn = None
+        self._merge_answer(stream, turn)
+        turn.watch.restart()
+        objects = self._objects(turn.frame, turn.hits)
+        turn.watch.lap("merge")
         return FrameResult(
-            seq=frame.seq,
-            pts_s=frame.pts_s,
-            size=frame.size,
+            seq=turn.frame.seq,
+            pts_s=turn.frame.pts_s,
+            size=turn.frame.size,
             objects=objects,
-            work=self._work(plan),
-            stage_ms=watch.stage_ms,
-            capture=frame.capture,
+            work=self._work(turn.plan),
+            stage_ms=turn.watch.stage_ms,
+            capture=turn.frame.capture,
         )
 
     def explain(self, seq: int) -> Explanation | None:
@@ -228,6 +320,7 @@ class Pipeline:
             self._apply_ignored(discovery)
             budget = Budget(self._config.megapixels_per_frame * 1e6, ladder[-1].pixels)
             self._stream = _Stream(frame.size, ladder, budget, discovery)
+            self._set_limits()
         elif frame.size != self._stream.size:
             raise FrameSizeChanged(
                 f"The frame is {frame.size}, but this stream's frames are {self._stream.size}. "
@@ -264,10 +357,18 @@ class Pipeline:
             and self._vision.alignment(self._earlier, prepared).difference > CUT_DIFFERENCE
         ):
             return None
-        return camera if with_camera else STILL
+        camera = camera if with_camera else STILL
+        if self._look is not None:
+            self._look.camera_moved(camera)
+        return camera
 
-    def _restart(self, stream: _Stream) -> None:
+    def _restart(self, stream: _Stream, pts_s: float) -> None:
         """A new scene: nothing that was known of the old one holds. Ids and the budget go on."""
+        if self._look is not None:
+            self._look.is_void = True
+        if pts_s - self._must_look_pts_s >= MUST_LOOK_INTERVAL_S:
+            self._must_look_pts_s = pts_s
+            self._owes_look = True
         self._tracker.forget_all()
         self._cut = _NO_CUT
         self._is_unseen = True
@@ -289,8 +390,13 @@ class Pipeline:
         else:
             discovery.observe_tracks(self._tracker.tracks.boxes, pts_s)
 
-    def _plan(self, stream: _Stream, *, must_look: bool) -> Plan:
+    def _plan(self, stream: _Stream) -> Plan:
         stream.budget.accrue(self._interval_s)
+        price_per_pixel = stream.budget.price_per_pixel
+        if self._look is not None:
+            reason = f"the detector is still busy with frame {self._look.seq}"
+            return Plan(None, "track", reason, price_per_pixel, ())
+        must_look, self._owes_look = self._owes_look, False
         scene = Scene(
             frame=stream.size,
             tracks=self._tracker.tracks,
@@ -302,45 +408,71 @@ class Pipeline:
             frame_interval_s=self._interval_s,
             since_look_s=self._pts_s - self._looked_pts_s,
         )
-        plan = self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
+        config = self._allowed
+        plan = self._planner(scene, config, price_per_pixel, must_look=must_look)
         if not (plan.going_rate and self._interval_s):
             return plan
         was_guess = not stream.budget.knows_rate
         stream.budget.learn(plan.going_rate, self._interval_s)
         # The price of the first choice is a mere guess, at which one look may cost the budget of seconds.
         if was_guess:
-            return self._planner(scene, self._config, stream.budget.price_per_pixel, must_look=must_look)
+            return self._planner(scene, config, stream.budget.price_per_pixel, must_look=must_look)
         return plan
+
+    def _note_plan(self, turn: _Turn) -> None:
+        plan = turn.plan
+        self._explanations.append(
+            Explanation(
+                seq=turn.frame.seq,
+                price_per_megapixel=plan.price_per_pixel * 1e6,
+                canvas=plan.layout.size if plan.layout else None,
+                reason=plan.reason,
+                candidates=plan.candidates,
+            )
+        )
 
     # -------------------------------------------------------------------------------------------- look, merge
 
-    def _look(
-        self,
-        stream: _Stream,
-        prepared: PreparedFrame,
-        pts_s: float,
-        plan: Plan,
-        watch: _Stopwatch,
-    ) -> frozenset[int]:
-        """Show the detector what was planned and merge what it saw; ids of the tracks it confirmed."""
-        layout = plan.layout
+    def _launch(self, stream: _Stream, turn: _Turn, ask: Ask) -> None:
+        """Ask the detector what was planned."""
+        layout, frame = turn.plan.layout, turn.frame
         if layout is None:
-            return frozenset()
+            return
         stream.budget.spend(layout.size.pixels)
-        self._looked_pts_s = pts_s
-        canvas = self._vision.canvas(prepared, layout.copies(), layout.size, self._detector.pad_value)
-        watch.lap("canvas")
+        self._looked_pts_s = frame.pts_s
+        canvas = self._vision.canvas(turn.prepared, layout.copies(), layout.size, self._detector.pad_value)
+        turn.watch.lap("canvas")
+        beliefs = Beliefs.of(self._tracker.tracks)
+        self._look = Look(frame.seq, frame.pts_s, turn.prepared, layout, beliefs, ask(canvas))
+
+    def _detect(self, canvas: NDArray[np.uint8]) -> "Future[Answer]":
+        """Have the detector look, and wait for it."""
+        asked_s = self._clock.now_s()
         seen = self._detector.detect(canvas[np.newaxis])[0]
-        watch.lap("detect")
-        found = self._wanted(without_duplicates(map_back(layout, seen, stream.size)))
-        outcome = self._tracker.merge(prepared, pts_s, layout, found, self._config)
-        stream.discovery.record_look(layout)
+        answer: Future[Answer] = Future()
+        answer.set_result(Answer(seen, (self._clock.now_s() - asked_s) * 1e3))
+        return answer
+
+    def _merge_answer(self, stream: _Stream, turn: _Turn) -> None:
+        """Merge what the detector saw, if its answer has come."""
+        look = self._look
+        if look is None or not look.answer.done():
+            return
+        self._look = None
+        answer = look.answer.result()
+        turn.watch.add("detect", answer.took_ms)
+        if look.is_void:
+            return
+        turn.watch.restart()
+        found = self._wanted(without_duplicates(map_back(look.layout, answer.seen, stream.size)))
+        outcome = self._tracker.merge(turn.prepared, turn.frame.pts_s, look, found, self._config)
+        stream.discovery.record_look(look.layout)
         record = stream.discovery.record_stock if self._is_unseen else stream.discovery.record_births
         record(outcome.born, outcome.born_scores)
         self._is_unseen = False
         self._cut = (outcome.cut, outcome.cut_scores)
-        watch.lap("merge")
-        return frozenset(outcome.hits.tolist())
+        turn.hits.update(outcome.hits.tolist())
+        turn.watch.lap("merge")
 
     def _wanted(self, found: FrameDetections) -> FrameDetections:
         """Detections of the classes and regions that the stream is about."""
@@ -348,7 +480,7 @@ class Pipeline:
 
     # ------------------------------------------------------------------------------------------------- output
 
-    def _objects(self, frame: Frame, hits: frozenset[int]) -> tuple[TrackedObject, ...]:
+    def _objects(self, frame: Frame, hits: Container[int]) -> tuple[TrackedObject, ...]:
         tracks = self._tracker.tracks
         scores = tracks.evidence * (1 - tracks.failure)
         rows = np.flatnonzero(scores >= self._config.min_output_score)

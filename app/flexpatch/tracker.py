@@ -1,6 +1,6 @@
 """Follows every object from frame to frame, and learns from each look whether it was right."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from app.flexpatch.flow import (
     camera_motion,
     camera_shift,
 )
+from app.flexpatch.look import Look, moved_along
 from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -282,28 +283,39 @@ class Tracker:
         self,
         frame: PreparedFrame,
         pts_s: float,
-        layout: CanvasLayout,
+        look: Look,
         detections: FrameDetections,
         config: PipelineConfig,
     ) -> MergeOutcome:
-        """Take what the detector saw: confirm, correct, count misses, start and end tracks."""
+        """Take what the detector saw: confirm, correct, count misses, start and end tracks.
+
+        Tracks and detections are compared where both were on the frame that was looked at. What was seen there is
+        then carried to the present frame: with the track that it confirms, or by a flow of its own.
+
+        Args:
+            frame, pts_s: the present frame, the looked at or a later one.
+            detections: on the frame that was looked at.
+        """
         tracks = self.tracks
         ids_before, first_new_id = tracks.ids, self.next_id
         parts = config.parts
-        matches = associate(tracks.boxes, tracks.class_ids, tracks.failure, detections, with_weak=parts.weak_matches)
-        examined_px = examined_height(layout, tracks.boxes, frame.size)
+        then = look.beliefs.of_those(tracks.ids)
+        matches = associate(then.boxes, tracks.class_ids, then.failure, detections, with_weak=parts.weak_matches)
+        examined_px = examined_height(look.layout, then.boxes, frame.size)
+        if pts_s > look.pts_s:
+            detections = self._carried(frame, pts_s, look, detections, matches)
         evidence_before = None if parts.fused_looks else tracks.evidence.copy()
-        self._learn_acuity(pts_s, matches, detections, examined_px)
+        self._learn_acuity(look.pts_s, matches, detections, examined_px)
         self._count_misses(matches.tracks, examined_px)
-        self._confirm(frame, pts_s, matches.tracks, detections[matches.detections])
+        self._confirm(frame, look.pts_s, matches.tracks, detections[matches.detections])
         if evidence_before is not None:
             tracks.evidence = evidence_before
             tracks.evidence[matches.tracks] = detections.scores[matches.detections]
         fresh = detections[matches.new]
-        doubts = parts.credibility and not layout.shows_all_of(frame.size)
+        doubts = parts.credibility and not look.layout.shows_all_of(frame.size)
         least_score = PATCH_BIRTH_SCORE if doubts else BIRTH_SCORE
         fresh = fresh[self._is_unexplained(fresh) & (fresh.scores >= least_score)]
-        self._start(frame, pts_s, fresh)
+        self._start(frame, look.pts_s, fresh)
         unexplained_cut = detections[detections.is_cut & ~np.isin(np.arange(len(detections)), matches.detections)]
         unexplained_cut = unexplained_cut[self._is_unexplained(unexplained_cut)]
         self._end(pts_s, config)
@@ -315,6 +327,49 @@ class Tracker:
             cut=unexplained_cut.boxes,
             cut_scores=unexplained_cut.scores,
         )
+
+    def _carried(
+        self, frame: PreparedFrame, pts_s: float, look: Look, detections: FrameDetections, matches: Matches
+    ) -> FrameDetections:
+        """Detections (M) on the frame that was looked at, where they are on the present one."""
+        tracks = self.tracks
+        boxes, growth = detections.boxes.copy(), np.ones(len(detections), np.float32)
+        own, rows = matches.detections, matches.tracks
+        then = look.beliefs.of_those(tracks.ids[rows]).boxes
+        boxes[own], growth[own] = moved_along(boxes[own], then, tracks.boxes[rows])
+        others = np.setdiff1d(np.arange(len(detections)), own)
+        boxes[others], growth[others] = self._followed(frame, pts_s, look, FrameBoxes(boxes[others]))
+        return replace(detections, boxes=FrameBoxes(boxes), scale=detections.scale / growth)
+
+    def _followed(
+        self, frame: PreparedFrame, pts_s: float, look: Look, boxes: FrameBoxes
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Where boxes (K, 4) that no track explains went since the look, and by how much each grew (K,)."""
+        middle = centres(boxes)
+        shift = look.camera.shift_at(middle)
+        grid = self._vision.corners(look.frame, boxes, POINT_GRID)
+        exists = ~np.isnan(grid[..., 0])
+        points = grid[exists]
+        flow = self._vision.flow(
+            look.frame,
+            frame,
+            points,
+            points + look.camera.shift_at(points),
+            reach_px=SURPRISE_SHARE * frame.size.width * (pts_s - look.pts_s),
+        )
+        after = np.full_like(grid, np.nan)
+        after[exists] = flow.points
+        motion = box_motion(
+            grid,
+            after,
+            _scatter(exists, flow.is_found),
+            _scatter(exists, flow.round_trip_px),
+            min_eigenvalue=_scatter(exists, flow.min_eigenvalue),
+            heights=boxes[:, 3] - boxes[:, 1],
+        )
+        middle = middle + np.where(motion.is_reliable[:, None], motion.shift, shift)
+        half = sizes(boxes) * np.float32(0.5) * motion.scale[:, None]
+        return np.concatenate([middle - half, middle + half], axis=1).astype(np.float32), motion.scale
 
     def _learn_acuity(
         self, pts_s: float, matches: Matches, detections: FrameDetections, examined_px: NDArray[np.float32]

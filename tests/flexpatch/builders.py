@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ from app.flexpatch.acuity import Acuity
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
+from app.flexpatch.look import Beliefs, Look
 from app.flexpatch.tracker import MergeOutcome, Tracker
 from app.flexpatch.tracks import TrackTable
 from app.vision.cpu import NO_SHIFT
@@ -189,7 +191,8 @@ class PaperStage:
     def see(self, detections: FrameDetections, layout: CanvasLayout | None = None) -> MergeOutcome:
         """The detector looked, at the whole frame at native scale unless a layout is given."""
         whole = one_patch((0, 0, *self.frame.size), 1.0)
-        return self.tracker.merge(self.frame, self.pts_s, layout or whole, detections, self.config)
+        look = Look(1, self.pts_s, self.frame, layout or whole, Beliefs.of(self.tracks), Future())
+        return self.tracker.merge(self.frame, self.pts_s, look, detections, self.config)
 
     def pass_frames(self, n: int = 1) -> None:
         """Time goes on and tracks follow the flow; nobody looks."""
