@@ -18,7 +18,7 @@ CLIPS ?= $(wildcard $(addprefix $(DATA)/clips/,$(addsuffix .mp4,one-by-one-perso
 TEACHERS ?= $(wildcard $(addprefix $(DATA)/../weights/,yolox_nano_dynamic.onnx nanodet_m_416.onnx))
 PEOPLE ?=
 BACKGROUNDS ?=
-STEPS ?= 9000
+STEPS ?= 5000 4000
 OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
@@ -67,7 +67,7 @@ train: install-dev ## Train the tracking-failure model on synthetic streets (DET
 
 detector: OUT := $(or $(OUT),out/detector)
 detector: install-train ## Train the shipped detector, for hours (CLIPS="FILE …" TEACHERS="FILE …" IMITATE=FILE PEOPLE=DIR BACKGROUNDS=DIR)
-	$(BIN)/flexpatch train-detector --output $(OUT) --steps $(STEPS) $(if $(SEED),--seed $(SEED)) $(addprefix --clip ,$(CLIPS)) $(addprefix --teacher ,$(TEACHERS)) \
+	$(BIN)/flexpatch train-detector --output $(OUT) $(addprefix --steps ,$(STEPS)) $(if $(SEED),--seed $(SEED)) $(addprefix --clip ,$(CLIPS)) $(addprefix --teacher ,$(TEACHERS)) \
 		$(if $(IMITATE),--imitate $(IMITATE)) $(if $(PEOPLE),--people $(PEOPLE)) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 lock: ## Resolve pyproject.toml anew into the two lock files

@@ -39,7 +39,10 @@ def train_detector_command(
     backgrounds: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Pictures and panoramas without people or vehicles.")
     ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Training steps of 16 canvases.")] = 9000,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=1, help="Steps of 16 canvases; given again, of a further, harder round."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
 ) -> None:
     """Train the small detector that is shipped: from recordings, rendered people and synthetic streets to ONNX.
@@ -55,7 +58,8 @@ def train_detector_command(
     from app.offline.detector.fit import Schedule  # noqa: PLC0415 - PyTorch is no run-time dependency
     from app.offline.detector.train import MODEL_FILE, DetectorOptions, train_detector  # noqa: PLC0415
 
-    options = DetectorOptions(output, sources, Schedule(steps=steps), seed, load_detector(imitate) if imitate else None)
+    schedule = Schedule(rounds=tuple(steps)) if steps else Schedule()
+    options = DetectorOptions(output, sources, schedule, seed, load_detector(imitate) if imitate else None)
     console = Console(stderr=True)
     say(console, f"Material   {_material(sources)}")
     with ended_in_order(), stage_bars(console) as advance:

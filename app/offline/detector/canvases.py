@@ -4,7 +4,7 @@ The detector sees whole frames, tiles, and canvases with many small patches betw
 all of these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -34,6 +34,10 @@ _USUAL_PEOPLE = 4.0
 _CROWD_PX = 80.0
 """smaller ones come in larger numbers, up to three times as many."""
 _MOST_PEOPLE = 40
+_CROWD_ON_GROUND = 14.0
+"""People on average who stand on one ground;"""
+_MOST_ON_GROUND = 60
+"""and at most."""
 _LEAST_PATCH, _LARGEST_PATCH = 48, 200
 
 
@@ -45,6 +49,8 @@ class Mixture:
     patches: float = 0.25
     people: float = 0.75
     """Of people being pasted into a canvas of any kind but patches."""
+    on_ground: float = 0.5
+    """Of these standing on one ground, far ones small and high in the picture; on the harder canvases alone."""
 
 
 class CanvasMaker:
@@ -57,29 +63,36 @@ class CanvasMaker:
         people: Sequence[NDArray[np.uint8]],
         seed: int,
         mixture: Mixture | None = None,
+        *,
+        harder_from: int | None = None,
     ) -> None:
         """
         Args:
             groups: scenes that belong together, as the frames of a recording.
             shares: how often views of each group are taken.
             people: cut-outs (H, W, 4) BGR and opacity.
+            harder_from: from this sample on there are crowds in perspective too; None: never.
         """
         self._groups = groups
         self._shares = np.array(shares) / np.sum(shares)
         self._people = people
         self._seed = seed
         self._mixture = mixture or Mixture()
+        self._harder_from = harder_from
 
     def sample(self, index: int, size: Size) -> Scene:
         """A canvas of that size."""
         random = np.random.default_rng((self._seed, index))
         kind = random.random()
+        place = _scattered
+        if self._harder_from is not None and index >= self._harder_from and random.random() < self._mixture.on_ground:
+            place = _on_ground
         if kind < self._mixture.patches:
             made = self._patches(size, random)
         elif kind < self._mixture.patches + self._mixture.mosaic:
-            made = self._populated(self._mosaic(size, random), random)
+            made = self._populated(self._mosaic(size, random), random, place)
         else:
-            made = self._populated(self._view(size, random), random)
+            made = self._populated(self._view(size, random), random, place)
         return replace(made, pixels=photographed(made.pixels, random))
 
     def _scene(self, random: Generator) -> Scene:
@@ -116,14 +129,14 @@ class CanvasMaker:
                 height = int(random.integers(max(_LEAST_PATCH, tallest // 2), tallest + 1))
                 part = self._view(Size(width, height), random)
                 if random.random() < self._mixture.people / 2:
-                    part = self._populated(part, random, most=3)
+                    part = self._populated(part, random, _scattered, most=3)
                 pixels[top : top + height, left : left + width] = part.pixels
                 parts.append(_moved(part, left, top))
                 left += width + gutter
             top += tallest + gutter
         return _joined(pixels, parts)
 
-    def _populated(self, sample: Scene, random: Generator, most: int = _MOST_PEOPLE) -> Scene:
+    def _populated(self, sample: Scene, random: Generator, place: "_Placing", most: int = _MOST_ON_GROUND) -> Scene:
         """The same canvas with other things and people pasted in, far ones first."""
         if not self._people or random.random() >= self._mixture.people:
             return sample
@@ -131,24 +144,16 @@ class CanvasMaker:
         hidden = np.zeros(pixels.shape[:2], np.uint8)
         for _ in range(random.integers(0, 7)):
             _paste_thing(pixels, hidden, self._scene(random), random)
-        tallest = min(LARGEST_PX, pixels.shape[0] * 1.3)
-        usual = float(np.exp(random.uniform(np.log(SMALLEST_PX), np.log(tallest))))
-        crowd = _USUAL_PEOPLE * float(np.clip(_CROWD_PX / usual, 1, 3))
-        n_people = min(most, 1 + int(random.exponential(crowd)))
-        heights = np.clip(usual * np.exp(random.normal(0, 0.3, n_people)), SMALLEST_PX, tallest)
-        feet = random.uniform(0.1, 1.15, n_people) * pixels.shape[0]
-        middles = random.uniform(0, 1, n_people) * pixels.shape[1]
-        if random.random() < 0.4:
-            middles = random.uniform(0.1, 0.9) * pixels.shape[1] + random.normal(0, usual * 0.6, n_people)
-            feet = random.uniform(0.4, 1.0) * pixels.shape[0] + random.normal(0, usual * 0.15, n_people)
+        crowd = place(Size(pixels.shape[1], pixels.shape[0]), most, random)
         owner = np.full(pixels.shape[:2], -1, np.int16)
         boxes, n_pixels = [], []
         light = random.uniform(0.45, 1.15)
-        for number, place in enumerate(np.argsort(feet)):
+        for number, one in enumerate(np.argsort(crowd.feet[:, 1])):
             figure = self._people[int(random.integers(len(self._people)))]
-            scaled = _scaled(figure, float(heights[place]), random)
+            scaled = _scaled(figure, float(crowd.heights[one]), random)
             tinted = _lit(scaled, light * random.uniform(0.8, 1.2), random)
-            box, n_solid = _paste(pixels, owner, number, tinted, (float(middles[place]), float(feet[place])))
+            x, y = crowd.feet[one].tolist()
+            box, n_solid = _paste(pixels, owner, number, tinted, (x, y))
             boxes.append(box)
             n_pixels.append(n_solid)
         hidden[owner >= 0] = 1
@@ -222,6 +227,53 @@ def _joined(pixels: NDArray[np.uint8], parts: Sequence[Scene]) -> Scene:
         np.concatenate([np.zeros(0, np.int64), *(part.classes for part in parts)]),
         np.concatenate([empty_boxes(), *(part.ignored for part in parts)]),
     )
+
+
+# ------------------------------------------------------------------------------------------------ crowds
+
+
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    heights: NDArray[np.float64]
+    """(N,) pixels."""
+    feet: NDArray[np.float64]
+    """(N, 2) x, y."""
+
+
+_Placing = Callable[[Size, int, Generator], _Crowd]
+"""Where how many people stand on a canvas of that size: at most so many."""
+
+
+def _scattered(size: Size, most: int, random: Generator) -> _Crowd:
+    """People of about one height anywhere, or in one bunch."""
+    tallest = min(LARGEST_PX, size.height * 1.3)
+    usual = float(np.exp(random.uniform(np.log(SMALLEST_PX), np.log(tallest))))
+    mean = _USUAL_PEOPLE * float(np.clip(_CROWD_PX / usual, 1, 3))
+    n_people = min(most, _MOST_PEOPLE, 1 + int(random.exponential(mean)))
+    heights = np.clip(usual * np.exp(random.normal(0, 0.3, n_people)), SMALLEST_PX, tallest)
+    feet = random.uniform(0.1, 1.15, n_people) * size.height
+    middles = random.uniform(0, 1, n_people) * size.width
+    if random.random() < 0.4:
+        middles = random.uniform(0.1, 0.9) * size.width + random.normal(0, usual * 0.6, n_people)
+        feet = random.uniform(0.4, 1.0) * size.height + random.normal(0, usual * 0.15, n_people)
+    return _Crowd(heights, np.stack([middles, feet], axis=1))
+
+
+def _on_ground(size: Size, most: int, random: Generator) -> _Crowd:
+    """People on one ground under one camera: the farther, the smaller and the nearer to the horizon; many in pairs."""
+    nearest = float(np.exp(random.uniform(np.log(3 * SMALLEST_PX), np.log(min(LARGEST_PX, size.height * 1.2)))))
+    horizon = random.uniform(-0.3, 0.5) * size.height
+    n_people = min(most, 1 + int(random.exponential(_CROWD_ON_GROUND)))
+    places = np.exp(random.uniform(np.log(SMALLEST_PX), np.log(nearest * 1.1), n_people))
+    middles = random.uniform(0, 1, n_people) * size.width
+    is_beside = random.random(n_people) < 0.4
+    is_beside[0] = False
+    beside = np.flatnonzero(is_beside)
+    places[beside] = places[beside - 1] * np.exp(random.normal(0, 0.03, len(beside)))
+    middles[beside] = middles[beside - 1] + places[beside] * random.normal(0, 0.4, len(beside))
+    feet = horizon + places / nearest * (size.height - horizon)
+    heights = np.clip(places * np.exp(random.normal(0, 0.08, n_people)), SMALLEST_PX, LARGEST_PX)
+    return _Crowd(heights, np.stack([middles, feet], axis=1))
 
 
 # ------------------------------------------------------------------------------------------------ pasting

@@ -27,11 +27,13 @@ from app.offline.output import unfinished_file
 class Schedule:
     """How long and how fast."""
 
-    steps: int = 9000
+    rounds: tuple[int, ...] = (5000, 4000)
+    """Steps of each. A round starts with a higher learning rate again, and the second one sees harder canvases."""
     batch: int = 16
     learning_rate: float = 2e-3
+    """Of the first round; the second has half of it, and so on."""
     warm_up: int = 300
-    """Steps in which the rate rises; then it falls as a cosine."""
+    """Steps in which the rate rises at the start of a round; then it falls as a cosine."""
     weight_decay: float = 0.05
     mean_decay: float = 0.9985
     """Of the running mean of the weights, which is the result."""
@@ -43,10 +45,19 @@ class Schedule:
     workers: int | None = None
     """Processes that make canvases; None: as many as there are cores."""
 
+    @property
+    def steps(self) -> int:
+        return sum(self.rounds)
+
     def rate(self, step: int) -> float:
-        """The learning rate at a step."""
+        """The learning rate at a step, from 0 on."""
+        number = 0
+        while step >= self.rounds[number]:
+            step -= self.rounds[number]
+            number += 1
         rise = min(1.0, (step + 1) / self.warm_up)
-        return self.learning_rate * rise * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
+        fall = 0.01 + 0.99 * (1 + math.cos(math.pi * step / self.rounds[number])) / 2
+        return self.learning_rate / (number + 1) * rise * fall
 
 
 @dataclass(frozen=True, slots=True)

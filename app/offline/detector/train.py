@@ -73,7 +73,13 @@ def train_detector(options: DetectorOptions, advance: Advance) -> DetectorReport
     options.output.mkdir(parents=True, exist_ok=True)
     _keep_options(options)
     material = gather(options.sources, options.output / "material", options.seed, advance)
-    maker = CanvasMaker(list(material.groups.values()), material.shares, material.people, options.seed)
+    maker = CanvasMaker(
+        list(material.groups.values()),
+        material.shares,
+        material.people,
+        options.seed,
+        harder_from=options.schedule.rounds[0] * options.schedule.batch,
+    )
     checkpoint = options.output / CHECKPOINT_FILE
     with _log(options.output / LOG_FILE) as log:
         for progress in fit(maker, len(CLASSES), options.schedule, checkpoint, options.seed, imitated=imitated):

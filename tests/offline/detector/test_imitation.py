@@ -86,7 +86,7 @@ def test_a_class_of_ours_weighs_as_much_as_all_others_together(
 
 def test_the_network_comes_nearer_to_the_teacher(teacher: Path, tmp_path: Path) -> None:
     imitated = Imitated(load_detector(teacher))
-    schedule = replace(QUICK, steps=60, batch=4, warm_up=5, learning_rate=0.01)
+    schedule = replace(QUICK, rounds=(60,), batch=4, warm_up=5, learning_rate=0.01)
     apart = [item.imitation for item in fit(maker(), 2, schedule, tmp_path / "checkpoint.pt", 1, imitated=imitated)]
     assert np.mean(apart[-8:]) < 0.7 * np.mean(apart[:4])
 

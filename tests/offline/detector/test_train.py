@@ -31,7 +31,7 @@ from tests.offline.detector.test_labels import ANY, BlockFinder, walk  # noqa: E
 
 STREET = "synthetic:320x192@1?objects=8&seed=5"
 SMALL = (Size(96, 96), Size(128, 64))
-QUICK = Schedule(steps=6, batch=2, warm_up=2, sizes=SMALL, checkpoint_every=3, workers=0)
+QUICK = Schedule(rounds=(6,), batch=2, warm_up=2, sizes=SMALL, checkpoint_every=3, workers=0)
 
 
 def no_bar(_stage: str, _done: int, _all: int) -> None:
@@ -84,7 +84,7 @@ def test_interrupted_it_ends_with_the_same_weights(tmp_path: Path) -> None:
 def test_what_is_trained_long_enough_is_found(tmp_path: Path) -> None:
     """A few dozen steps on one scene: the loss falls."""
     maker = CanvasMaker([[scene()]], [1.0], [figure()], 1)
-    schedule = replace(QUICK, steps=60, batch=4, warm_up=5)
+    schedule = replace(QUICK, rounds=(60,), batch=4, warm_up=5)
     losses = [progress.loss for progress in fit(maker, 2, schedule, tmp_path / "checkpoint.pt", 1)]
     assert np.mean(losses[-8:]) < 0.85 * np.mean(losses[:4])
 
@@ -132,8 +132,8 @@ def test_the_log_goes_on_where_it_was(options: DetectorOptions, monkeypatch: pyt
 
 def test_a_folder_of_another_training_is_not_gone_on_with(options: DetectorOptions) -> None:
     train_detector(options, no_bar)
-    with pytest.raises(SettingsError, match=r"training with other options \(seed, steps\)"):
-        train_detector(replace(options, seed=2, schedule=replace(QUICK, steps=9)), no_bar)
+    with pytest.raises(SettingsError, match=r"training with other options \(rounds, seed\)"):
+        train_detector(replace(options, seed=2, schedule=replace(QUICK, rounds=(9,))), no_bar)
 
 
 def test_people_and_backgrounds_are_gathered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
