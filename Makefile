@@ -23,7 +23,7 @@ OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak evaluate train detector lock clean install install-dev install-train
+.PHONY: help run test lint bench soak capacity evaluate train detector lock clean install install-dev install-train
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ endef
 
 soak: install-dev ## Let cameras fail at random before a real service (ARGS="--cameras 8 --faults 200")
 	$(BIN)/python -m tests.soak.cameras $(ARGS)
+
+capacity: install-dev ## How many 1080p15 cameras this machine carries, and what gives first (ARGS="--cameras 4 8 12")
+	$(BIN)/python -m tests.soak.capacity $(ARGS)
 
 evaluate: EVALUATE = $(BIN)/flexpatch evaluate $(if $(DETECTOR),--detector $(DETECTOR))
 evaluate: OUT := $(or $(OUT),out/evaluation)

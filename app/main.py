@@ -26,6 +26,8 @@ from app.core.clock import Clock, SystemClock
 from app.core.errors import FlexPatchError, ModelUnreadable, SettingsError
 from app.core.manifest import MANIFEST
 from app.core.types import Detector, Picture, Size
+from app.detect.background import DetectionQueue
+from app.detect.cores import available_cores
 from app.detect.loader import DetectorStore, load_detector
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel
@@ -93,12 +95,15 @@ def create_app(
     detectors = DetectorStore(partial(_load, settings), model_folders(settings))
     detector = detector or detectors.get(settings.detector, settings.detector_family)
     catalogue = DetectorCatalogue(detector, model_folders(settings), detectors.get)
+    cores = available_cores()
+    queue = DetectionQueue(clock, max(1, cores // (settings.detector_threads or cores)))
     opener = Opener(parse_policy(settings.source_allow), settings.source_root, settings.hwaccel)
     tools = SessionTools(
         clock=clock,
         wall_s=wall_s,
         decode=partial(_decode, settings.max_pixels),
         make_pipeline=make_pipeline or partial(_make_pipeline, clock, failure_model(settings)),
+        ask=queue.ask,
         metrics=metrics,
         give_back_memory=give_back_memory,
         result_log_size=settings.result_log_size,
@@ -126,7 +131,7 @@ def create_app(
         checks=partial(_checks, catalogue, registry),
     )
     declared = _declared(settings)
-    return _build(services, clock, _demo(services, clock) if settings.demo else None, declared)
+    return _build(services, clock, _demo(services, clock) if settings.demo else None, declared, queue)
 
 
 class Server(uvicorn.Server):
@@ -154,7 +159,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _build(services: Services, clock: Clock, demo: CameraThread | None, declared: Sequence[SessionCreate]) -> FastAPI:
+def _build(
+    services: Services,
+    clock: Clock,
+    demo: CameraThread | None,
+    declared: Sequence[SessionCreate],
+    queue: DetectionQueue,
+) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(_begin, services, declared)
@@ -166,6 +177,7 @@ def _build(services: Services, clock: Clock, demo: CameraThread | None, declared
             with suppress(asyncio.CancelledError):
                 await reaper
             await asyncio.to_thread(services.registry.close)
+            await asyncio.to_thread(queue.close)
             if demo:
                 await asyncio.to_thread(demo.stop)
 

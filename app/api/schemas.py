@@ -266,6 +266,10 @@ class SessionModel(_Out):
     idle_ttl_s: float
     frames: FrameCountsModel
     fps: float = Field(description="Results a second, over the last of them.")
+    thrift: int = Field(
+        description="What a camera's session goes without because the machine cannot keep up: 0: nothing; 1, 2: the "
+        "largest one or two canvases; 3, 4: also a half or three quarters of the detector's pixels."
+    )
     last_seq: int = Field(description="Number of the newest result, 0 if there is none.")
     last_frame_at: datetime | None = Field(description="When the newest result was known.")
     frame_size: tuple[int, int] | None = Field(description="Width and height of the frames, in pixels.")
@@ -305,7 +309,9 @@ class ObjectModel(_Out):
     label: str
     box: Box = Field(description="x1, y1, x2, y2 in source-frame pixels.")
     score: float
-    origin: Origin = Field(description="Seen by the detector on this very frame, or carried by optical flow.")
+    origin: Origin = Field(
+        description="Confirmed by what the detector answered with this frame, or carried by optical flow."
+    )
     detection_age_s: float = Field(description="Since a detector last confirmed it.")
     failure_probability: float = Field(description="That the box no longer holds the object.")
     zones: list[str] = Field(description="Zones that hold the middle of its lower edge.")

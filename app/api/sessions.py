@@ -201,6 +201,7 @@ def describe(info: SessionInfo) -> SessionModel:
         idle_ttl_s=spec.idle_ttl_s,
         frames=FrameCountsModel(**asdict(info.frames)),
         fps=round(info.fps, 2),
+        thrift=info.thrift,
         last_seq=info.last_seq,
         last_frame_at=_moment(info.last_frame_unix_s) if info.last_frame_unix_s is not None else None,
         frame_size=info.frame_size,

@@ -109,6 +109,7 @@ class _Thrift:
 
 _THRIFT = (_Thrift(), _Thrift(1), _Thrift(2), _Thrift(2, 0.5), _Thrift(2, 0.25))
 """By step: first the largest canvases go, then looks become rarer."""
+MOST_THRIFT = len(_THRIFT) - 1
 
 
 class Pipeline:
@@ -195,8 +196,8 @@ class Pipeline:
         """Spend less than the settings allow, because the machine cannot keep up.
 
         Args:
-            steps: 0: as set; 1, 2: without the largest one or two canvases; 3, 4: and with a half or a quarter of
-                the detector pixels.
+            steps: up to `MOST_THRIFT`. 0: as set; 1, 2: without the largest one or two canvases; 3, 4: and with a half
+                or a quarter of the detector pixels.
         """
         self._thrift = _THRIFT[steps]
         self._set_limits()

@@ -3,7 +3,8 @@
 import math
 import threading
 from collections import deque
-from typing import Generic, TypeVar
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
 
 from app.core.errors import QueueFull, SessionEnded
 
@@ -100,6 +101,18 @@ class Mailbox(Generic[Job]):
                     return self._jobs.popleft()
                 self._condition.wait()
             return None
+
+    def wait_for(self, answer: "Future[Any]", timeout_s: float) -> None:
+        """Wait until the answer is there, or there is something to take, or for so long. The worker's own."""
+        answer.add_done_callback(self._wake)
+        with self._condition:
+            self._condition.wait_for(
+                lambda: answer.done() or self._jobs or self._errands or self._is_closed, timeout=timeout_s
+            )
+
+    def _wake(self, _answer: object) -> None:
+        with self._condition:
+            self._condition.notify()
 
     def note_duration(self, seconds: float) -> None:
         """Learn how long a frame took, for the advice given to those who are refused."""

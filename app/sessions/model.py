@@ -1,13 +1,17 @@
 """What a session is told, what it works with, and what it tells about itself."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.core.clock import Clock
-from app.core.types import Detector, Explanation, Frame, FrameResult, Picture, Size, TrackedObject
+from app.core.types import Answer, Ask, Detector, Explanation, Frame, FrameResult, Picture, Size, TrackedObject
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.ingest.live.process import Event
 from app.ingest.live.wire import Kind, Transport
@@ -20,6 +24,15 @@ class FramePipeline(Protocol):
     """What a session needs of `app.flexpatch.pipeline.Pipeline`."""
 
     def step(self, frame: Frame) -> FrameResult: ...
+
+    def begin(self, frame: Frame, ask: Ask) -> "Future[Answer] | None": ...
+
+    def finish(self) -> FrameResult: ...
+
+    def save(self, steps: int) -> None: ...
+
+    @property
+    def usual_interval_s(self) -> float: ...
 
     def explain(self, seq: int) -> Explanation | None: ...
 
@@ -106,6 +119,8 @@ class SessionTools:
     decode: Callable[[bytes, Size | None], Picture]
     """Takes an encoded image and the size it must have, if that is known."""
     make_pipeline: Callable[[Detector, PipelineConfig], FramePipeline]
+    ask: "Callable[[Detector, NDArray[np.uint8]], Future[Answer]]"
+    """Has a detector look at a canvas in the background; raises DetectorFailed, or its future does."""
     metrics: Metrics
     give_back_memory: Callable[[], None]
     """Called when sessions have ended; may take some milliseconds."""
@@ -153,6 +168,8 @@ class SessionInfo:
     queue_length: int
     n_connections: int
     """To the stream so far; 0 where frames are pushed."""
+    thrift: int
+    """What the session goes without because the machine cannot keep up: steps of `Overload`, 0 for nothing."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from app.core.errors import (
@@ -19,7 +20,7 @@ from app.core.errors import (
     SessionFetches,
     SourceError,
 )
-from app.core.types import CaptureTime, Detector, Explanation, Frame, Picture, Size
+from app.core.types import CaptureTime, Detector, Explanation, Frame, FrameResult, Picture, Size
 from app.core.wire import error_code, result_json
 from app.ingest.live.process import LiveFrame
 from app.sessions.feeder import Feeder
@@ -27,6 +28,7 @@ from app.sessions.filters import Filters
 from app.sessions.ledger import Ledger
 from app.sessions.mailbox import Mailbox
 from app.sessions.model import LatestFrame, SessionInfo, SessionSpec, SessionTools
+from app.sessions.overload import Overload, was_late
 from app.sessions.result_log import ResultLog, ResultRecord
 from app.sessions.state import SessionState, StateMachine, Status
 from app.sessions.timeline import LiveTimeline, Stamp, Timeline
@@ -35,6 +37,11 @@ from app.telemetry.logs import bind_log_context
 logger = logging.getLogger(__name__)
 
 _MAX_DEFECTS_IN_A_ROW = 3
+_PATIENCE = 0.5
+"""Share of the time from frame to frame for which a camera's frame waits for the detector, unless the next one comes:
+a result that has what was seen on its own frame is worth that."""
+_FIRST_PATIENCE_S = 0.5
+"""Stands for that time while it is unknown."""
 _ENDABLE = frozenset(SessionState) - {SessionState.DRAINING, SessionState.STOPPED}
 _FED = _ENDABLE - {SessionState.FAILED}
 
@@ -90,6 +97,7 @@ class Session:
         self._live = LiveTimeline()
         self._feeder = Feeder(spec.source, self, tools) if spec.source else None
         self._lost = _LostFrames()
+        self._overload = Overload()
         self._ledger = Ledger(spec.id, detector.name, tools.metrics)
         self._n_defects = 0
         self._size: Size | None = None
@@ -145,6 +153,7 @@ class Session:
             frame_size=self._size,
             queue_length=len(self._mailbox),
             n_connections=self._live.n_connections,
+            thrift=self._overload.step,
         )
 
     def explain(self, seq: int) -> "Future[Explanation]":
@@ -324,17 +333,20 @@ class Session:
         tools = self._tools
         picture, decode_ms = self._decoded(job, started_s)
         frame = Frame(job.stamp.seq, job.stamp.pts_s, picture, job.capture, decode_ms)
-        result = self._pipeline.step(frame)
+        result = self._stepped(frame)
         result = replace(result, capture=job.capture, stage_ms={"decode": decode_ms} | dict(result.stage_ms))
         objects, zones = self._filters.apply(result.objects)
         completed_unix_s = tools.wall_s()
+        n_dropped = self._ledger.take_drops()
+        if self._feeder:
+            self._note_load(result, job, started_s, n_dropped)
         payload = result_json(
             self.id,
             result,
             objects,
             zones,
             completed_unix_s=completed_unix_s,
-            n_dropped=self._ledger.take_drops(),
+            n_dropped=n_dropped,
         )
         record = ResultRecord(frame.seq, payload)
         self._size = picture.size
@@ -352,6 +364,28 @@ class Session:
         self.log.append(record)
         return record
 
+    def _stepped(self, frame: Frame) -> FrameResult:
+        """The pipeline's result: for who pushes frames with all that the detector saw, for cameras without delay."""
+        if not self._feeder:
+            return self._pipeline.step(frame)
+        answer = self._pipeline.begin(frame, partial(self._tools.ask, self._detector))
+        if answer is not None:
+            interval_s = self._pipeline.usual_interval_s or _FIRST_PATIENCE_S
+            self._mailbox.wait_for(answer, _PATIENCE * interval_s)
+        return self._pipeline.finish()
+
+    def _note_load(self, result: FrameResult, job: _FrameJob, started_s: float, n_lost: int) -> None:
+        """Go without something if frames come too late, and no longer if they do not."""
+        is_late = was_late(
+            self._pipeline.usual_interval_s,
+            n_lost=n_lost,
+            waited_s=started_s - job.stamp.arrival_s,
+            detect_s=result.stage_ms.get("detect", 0.0) / 1e3,
+        )
+        if self._overload.note(started_s, is_late=is_late):
+            self._pipeline.save(self._overload.step)
+            self._tools.metrics.session_thrift(self.id, self._overload.step)
+
     def _decoded(self, job: _FrameJob, started_s: float) -> tuple[Picture, float]:
         """The frame's picture, and the milliseconds that decoding took."""
         if isinstance(job, _Pushed):
@@ -366,6 +400,7 @@ class Session:
         first = self._pipeline.next_track_id
         self._pipeline = self._tools.make_pipeline(self._detector, self._spec.flexpatch)
         self._pipeline.continue_ids(first)
+        self._pipeline.save(self._overload.step)
         self._size = None
         self._focus()
 

@@ -79,7 +79,7 @@ class Metrics:
         )
         self._detector = Histogram(
             "flexpatch_detector_duration_seconds",
-            "Time the detector took on one frame's canvas.",
+            "From asking the detector about a canvas to its answer.",
             ("model", "backend"),
             buckets=SECONDS,
             registry=registry,
@@ -118,6 +118,11 @@ class Metrics:
         self._session_state = gauge("flexpatch_session_state", "1 for a session's state.", "session", "state")
         self._tracks = gauge("flexpatch_session_tracks", "Objects in the session's newest result.", "session")
         self._queue = gauge("flexpatch_session_queue_depth", "Frames waiting in the session.", "session")
+        self._thrift = gauge(
+            "flexpatch_session_thrift_step",
+            "What the session goes without under overload: 0 nothing, 1 and 2 large canvases, 3 and 4 looks too.",
+            "session",
+        )
         self._last_frame = gauge(
             "flexpatch_session_last_frame_timestamp_seconds", "Unix time of the newest result.", "session"
         )
@@ -139,7 +144,8 @@ class Metrics:
         if sample.has_canvas:
             self._detector_pixels.inc(sample.detector_pixels)
             self._fill.observe(sample.canvas_fill)
-            self._detector.labels(sample.model, sample.backend).observe(sample.stage_s.get("detect", 0.0))
+        if "detect" in sample.stage_s:
+            self._detector.labels(sample.model, sample.backend).observe(sample.stage_s["detect"])
         for (kind, is_taken), count in sample.patches.items():
             self._patches.labels(kind, "true" if is_taken else "false").inc(count)
         self._tracks.labels(sample.session).set(sample.n_tracks)
@@ -168,11 +174,15 @@ class Metrics:
         self._sessions.labels(after).inc()
         self._session_state.labels(session, after).set(1)
 
+    def session_thrift(self, session: str, step: int) -> None:
+        """What a session goes without because the machine cannot keep up."""
+        self._thrift.labels(session).set(step)
+
     def forget_session(self, session: str, state: str) -> None:
         """A session in that state is gone, and all its series with it."""
         self._sessions.labels(state).dec()
         self._session_state.remove(session, state)
-        for series in (self._tracks, self._queue, self._last_frame):
+        for series in (self._tracks, self._queue, self._last_frame, self._thrift):
             series.remove_by_labels({"session": session})
 
     # --------------------------------------------------------------------------------------------- HTTP

@@ -78,12 +78,20 @@ def results_after(api: Api, seq: int) -> dict[str, Any]:
     return document
 
 
+def objects_after(api: Api, seq: int, n_objects: int = 2) -> dict[str, Any]:
+    """The first result after that one that has so many: the detector's answers may come a frame or two late."""
+    found = results_after(api, seq)
+    while len(found["objects"]) < n_objects:
+        found = results_after(api, found["seq"])
+    return found
+
+
 def test_a_registered_camera_is_tracked_and_deleted_at_once(camera: tuple[CameraThread, str]) -> None:
     _, url = camera
     with service(source_allow="127.0.0.1") as api:
         made = api.post("/sessions", json={"id": "cam", "source": {"kind": "rtsp", "url": url}})
         assert made.status_code == 201, made.text
-        first = results_after(api, 0)
+        first = objects_after(api, 0)
         later = results_after(api, first["seq"] + 5)
         assert later["time"]["capture_source"] == "rtcp"
         assert 0 <= later["age_ms"] < 2000
@@ -121,7 +129,7 @@ def test_a_camera_that_fails_comes_back_by_itself(camera: tuple[CameraThread, st
     thread, url = camera
     with service(source_allow="127.0.0.0/8") as api:
         api.post("/sessions", json={"id": "cam", "source": {"kind": "rtsp", "url": url}})
-        before = results_after(api, 0)
+        before = objects_after(api, 0)
         if fault.startswith("unauthorised"):
             thread.call(lambda running: running.add_fault(parse_fault("reset")))
         thread.call(lambda running: running.add_fault(parse_fault(fault)))
@@ -130,9 +138,8 @@ def test_a_camera_that_fails_comes_back_by_itself(camera: tuple[CameraThread, st
             until(lambda: api.get("/sessions/cam").json()["frame_size"] == [320, 180])
         else:
             until(lambda: api.get("/sessions/cam").json()["connections"] >= 2)
-        after = results_after(api, api.get("/sessions/cam").json()["last_seq"] + 10)
+        after = objects_after(api, api.get("/sessions/cam").json()["last_seq"] + 10)
         assert after["seq"] > before["seq"]
-        assert len(after["objects"]) == 2
         assert min(item["track_id"] for item in after["objects"]) >= min(i["track_id"] for i in before["objects"])
 
 
@@ -171,7 +178,7 @@ def test_cameras_come_back_with_the_service(camera: tuple[CameraThread, str], tm
         assert api.request("PATCH", "/sessions/cam", json={"filters": {"min_score": 0.2}}).status_code == 200
     with service(source_allow="127.0.0.1", state_file=state, sessions=declared) as api:
         assert {session["id"] for session in api.get("/sessions").json()["sessions"]} == {"cam", "door"}
-        found = results_after(api, 0)
+        found = objects_after(api, 0, 1)
         assert {item["label"] for item in found["objects"]} == {"blue"}
         assert api.get("/sessions/cam").json()["filters"]["min_score"] == 0.2
         assert api.request("DELETE", "/sessions/cam").status_code == 204

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from app.core.boxes import empty_boxes
 from app.core.clock import ManualClock
 from app.core.errors import FrameSizeChanged, StreamUnreachable
 from app.core.types import (
+    Answer,
+    Ask,
     BgrPicture,
     CandidateReport,
     CanvasBoxes,
@@ -72,6 +75,11 @@ def tracked(
     return TrackedObject(track_id, class_id, label, box, score, "detected", 0.0, 0.1)
 
 
+def nothing_seen() -> CanvasDetections:
+    """Of an empty canvas."""
+    return CanvasDetections(CanvasBoxes(empty_boxes()), np.zeros(0, np.float32), np.zeros(0, np.int32))
+
+
 class BlindDetector:
     """Sees nothing."""
 
@@ -82,8 +90,7 @@ class BlindDetector:
     pad_value = (114, 114, 114)
 
     def detect(self, canvases: NDArray[np.uint8]) -> Sequence[CanvasDetections]:
-        nothing = CanvasDetections(CanvasBoxes(empty_boxes()), np.zeros(0, np.float32), np.zeros(0, np.int32))
-        return [nothing] * len(canvases)
+        return [nothing_seen()] * len(canvases)
 
 
 class ScriptedPipeline:
@@ -101,6 +108,24 @@ class ScriptedPipeline:
         self.entered = threading.Semaphore(0)
         """Released whenever a frame is begun."""
         self._size: Size | None = None
+        self.asks = False
+        """Whether frames that are begun ask the detector."""
+        self.savings: list[int] = []
+        """What it was told to go without."""
+        self.usual_interval_s = 0.1
+        self.detect_ms = 4.0
+        """Of every frame."""
+        self._begun: Frame
+
+    def begin(self, frame: Frame, ask: Ask) -> "Future[Answer] | None":
+        self._begun = frame
+        return ask(np.zeros((32, 64, 3), np.uint8)) if self.asks else None
+
+    def finish(self) -> FrameResult:
+        return self.step(self._begun)
+
+    def save(self, steps: int) -> None:
+        self.savings.append(steps)
 
     def step(self, frame: Frame) -> FrameResult:
         self.entered.release()
@@ -113,7 +138,7 @@ class ScriptedPipeline:
         self._size = frame.size
         self.frames.append(frame)
         work = Work("patch", 2, Size(64, 32), 0.5, 2048, "none")
-        return FrameResult(frame.seq, frame.pts_s, frame.size, self.objects, work, {"detect": 4.0})
+        return FrameResult(frame.seq, frame.pts_s, frame.size, self.objects, work, {"detect": self.detect_ms})
 
     def explain(self, seq: int) -> Explanation | None:
         if all(frame.seq != seq for frame in self.frames):
@@ -170,11 +195,14 @@ class Bench:
         self.streams: deque[ScriptedStream | Exception] = deque()
         """What the next attempts to open a stream come to."""
         self.asked: list[StreamSpec] = []
+        self.questions: list[Future[Answer]] = []
+        """Put to the detector in the background."""
         self.tools = SessionTools(
             clock=self.clock,
             wall_s=self.wall_s,
             decode=decode_small,
             make_pipeline=self.make_pipeline,
+            ask=self.ask,
             metrics=self.metrics,
             give_back_memory=self._count_memory_given_back,
             result_log_size=result_log_size,
@@ -192,6 +220,11 @@ class Bench:
         if isinstance(stream, Exception):
             raise stream
         return stream
+
+    def ask(self, _detector: Detector, _canvas: NDArray[np.uint8]) -> "Future[Answer]":
+        """A detector that answers when the test does."""
+        self.questions.append(Future())
+        return self.questions[-1]
 
     def _count_memory_given_back(self) -> None:
         self.n_memory_given_back += 1

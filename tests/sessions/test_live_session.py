@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from app.core.errors import SessionFetches, StreamUnauthorised, StreamUnreachable
-from app.core.types import Size
+from app.core.types import Answer, Size
 from app.ingest.live.wire import Ended, Failed, Opened
 from app.sessions.model import LiveTiming, StreamSpec
 from app.sessions.session import Session
 from app.sessions.state import SessionState, Status
-from tests.sessions.fakes import Bench, ScriptedStream, jpeg, live, spec, wait_until
+from tests.sessions.fakes import WAIT_S, Bench, ScriptedStream, jpeg, live, nothing_seen, spec, wait_until
 
 CAMERA = StreamSpec("rtsp", "rtsp://ann:s3cret@cam.example.org/live")
 Open = Callable[..., Session]
@@ -204,3 +204,61 @@ def test_it_ends_at_once_whatever_it_waits_for(bench: Bench, start: Open, stream
     assert session.join(2.0)
     assert session.status.state is SessionState.STOPPED
     assert all(stream.is_closed for stream in streams)
+
+
+# --------------------------------------------------------------------------------- the detector in the background
+
+
+def begins_with(bench: Bench, start: Open, *, interval_s: float) -> tuple[Session, ScriptedStream]:
+    """A session whose frames ask the detector, one of them so far."""
+    stream = ScriptedStream(Opened("h264", 10.0))
+    session = start(stream)
+    bench.pipeline.asks, bench.pipeline.usual_interval_s = True, interval_s
+    stream.events.append(live(1, 0.0))
+    wait_until(lambda: len(bench.questions) == 1)
+    return session, stream
+
+
+def test_a_frame_waits_for_the_detector_if_nothing_else_is_to_be_done(bench: Bench, start: Open) -> None:
+    session, _ = begins_with(bench, start, interval_s=2 * WAIT_S)
+    assert session.log.last_seq == 0
+    bench.questions[0].set_result(Answer(nothing_seen(), 3.0))
+    wait_until(lambda: session.log.last_seq == 1)
+
+
+def test_but_for_half_an_interval_at_most(bench: Bench, start: Open) -> None:
+    session, _ = begins_with(bench, start, interval_s=0.02)
+    wait_until(lambda: session.log.last_seq == 1)
+    assert not bench.questions[0].done()
+
+
+def test_nor_when_the_next_frame_is_there(bench: Bench, start: Open) -> None:
+    session, stream = begins_with(bench, start, interval_s=2 * WAIT_S)
+    stream.events.append(live(2, 0.1))
+    wait_until(lambda: session.log.last_seq == 1)
+    wait_until(lambda: len(bench.questions) == 2)
+
+
+def test_a_session_that_waits_ends_at_once(bench: Bench, start: Open) -> None:
+    session, _ = begins_with(bench, start, interval_s=100 * WAIT_S)
+    session.begin_stop("Enough.")
+    assert session.join(WAIT_S / 2)
+
+
+def test_what_cannot_be_kept_up_with_is_done_with_less(bench: Bench, start: Open) -> None:
+    """The detector's answers take three intervals, until it is asked less."""
+    stream = ScriptedStream(Opened("h264", 10.0))
+    session = start(stream)
+    bench.pipeline.detect_ms = 300.0
+    for number in range(1, 100):
+        bench.clock.advance(0.1)
+        stream.events.append(live(number, 0.1 * number))
+        wait_until(lambda number=number: session.log.last_seq == number)  # type: ignore[misc]
+        if session.describe().thrift == 2:
+            bench.pipeline.detect_ms = 50.0
+    assert bench.pipeline.savings == [1, 2]
+    assert session.describe().thrift == 2
+    assert bench.sample("flexpatch_session_thrift_step", session="a") == 2
+    stream.events.append(live(100, 10.0, size=Size(96, 64)))
+    wait_until(lambda: len(bench.pipelines) == 2)
+    wait_until(lambda: bench.pipeline.savings == [2])  # so does what takes the pipeline's place

@@ -1,6 +1,9 @@
 """The queue of a session."""
 
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 
 import pytest
 
@@ -67,3 +70,23 @@ def test_closing_wakes_a_waiting_worker() -> None:
     box.close()
     worker.join(WAIT_S)
     assert taken == [None]
+
+
+def test_who_waits_for_an_answer_is_woken_by_whatever_comes_first() -> None:
+    box: Mailbox[str] = Mailbox(4)
+
+    def waits(*, until: Callable[["Future[int]"], object], timeout_s: float = WAIT_S) -> float:
+        answer: Future[int] = Future()
+        began_s = time.monotonic()
+        threading.Timer(0.02, until, [answer]).start()
+        box.wait_for(answer, timeout_s)
+        return time.monotonic() - began_s
+
+    assert waits(until=lambda answer: answer.set_result(1)) < WAIT_S / 2
+    assert 0.01 <= waits(until=lambda _: None, timeout_s=0.01) < WAIT_S / 2
+    assert waits(until=lambda _: box.put("frame")) < WAIT_S / 2
+    assert waits(until=lambda _: None) < 0.02, "a frame waits already"
+    assert box.take() == "frame"
+    assert waits(until=lambda _: box.put_first("errand")) < WAIT_S / 2
+    assert box.take() == "errand"
+    assert waits(until=lambda _: box.close()) < WAIT_S / 2

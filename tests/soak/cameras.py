@@ -9,26 +9,21 @@ import json
 import math
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import yaml
 
-from app.core.clock import SystemClock
 from app.ingest.camera.faults import MOMENTARY, Fault, Kind
-from app.ingest.camera.feed import FileFeed, convert
-from app.ingest.camera.server import Camera, CameraOptions
-from app.ingest.camera.thread import CameraThread
+from app.ingest.camera.feed import convert
+from tests.soak.rig import RunningCamera, camera, holdings, quantiles, service
 
 _ASK_EVERY_S = 0.25
 _SAMPLE_EVERY_S = 5.0
@@ -46,7 +41,7 @@ class Watched:
     """A camera, its session, and the fault that it has or gets over."""
 
     name: str
-    camera: "_Running"
+    camera: "RunningCamera"
     kind: Kind | None = None
     ends_s: float = 0.0
     """When the fault is over."""
@@ -55,17 +50,6 @@ class Watched:
     rates: list[float] = field(default_factory=list)
     """Results a second, while it was left alone."""
     last: tuple[float, int] | None = None
-
-
-@dataclass(slots=True)
-class Holdings:
-    """What the service's process holds."""
-
-    rss_mb: float
-    descriptors: int
-    threads: int
-    children: int
-    shared_maps: int
 
 
 def main() -> None:
@@ -89,21 +73,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         recording = folder / "street.mp4"
         convert(options.source, recording)
-        watched = [Watched(f"cam-{n}", stack.enter_context(_camera(recording))) for n in range(options.cameras)]
-        pid, api = stack.enter_context(_service(folder))
+        watched = [Watched(f"cam-{n}", stack.enter_context(camera(recording))) for n in range(options.cameras)]
+        pid, api = stack.enter_context(service(folder))
         for item in watched:
             made = api.post("/sessions", json={"id": item.name, "source": {"kind": "rtsp", "url": item.camera.url}})
             made.raise_for_status()
         time.sleep(_BASELINE_S)
-        before = _holdings(pid)
+        before = holdings(pid)
         soak = _Soak(watched, api, pid, chance, options)
         soak.run()
-        after = _holdings(pid)
+        after = holdings(pid)
         report = soak.report() | {"before": asdict(before), "after": asdict(after)}
         for item in watched:
             api.delete(f"/sessions/{item.name}").raise_for_status()
         time.sleep(1.0)
-        return report | {"without_sessions": asdict(_holdings(pid))}
+        return report | {"without_sessions": asdict(holdings(pid))}
 
 
 class _Soak:
@@ -128,7 +112,7 @@ class _Soak:
         while (now_s := time.monotonic()) < ends_s:
             self._look(now_s)
             if now_s >= next_sample_s:
-                self._memory.append((now_s - began_s, _holdings(self._pid).rss_mb))
+                self._memory.append((now_s - began_s, holdings(self._pid).rss_mb))
                 next_sample_s = now_s + _SAMPLE_EVERY_S
             is_over = sum(self._counts.values()) >= self._n_faults or now_s >= self._until_s
             if is_over and ends_s == math.inf:
@@ -187,79 +171,19 @@ class _Soak:
         return {
             "faults": dict(self._counts),
             "never_recovered": self._lost,
-            "recovery_s": _quantiles(every),
-            "recovery_s_by_fault": {kind: _quantiles(found) for kind, found in sorted(self._recoveries.items())},
-            "undisturbed_fps": {item.name: _quantiles(item.rates) for item in self._watched if item.rates},
-            "age_ms": _quantiles(self._ages),
+            "recovery_s": quantiles(every),
+            "recovery_s_by_fault": {kind: quantiles(found) for kind, found in sorted(self._recoveries.items())},
+            "undisturbed_fps": {item.name: quantiles(item.rates) for item in self._watched if item.rates},
+            "age_ms": quantiles(self._ages),
             "rss_mb_per_hour": round(float(np.polyfit(times, sizes, 1)[0]) * 3600, 1) if len(times) > 2 else None,
             "seconds": round(float(times[-1]), 1),
             "dropped": _dropped(self._api.get("/metrics").text),
         }
 
 
-def _quantiles(values: list[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    low, middle, high, top = np.quantile(values, [0.05, 0.5, 0.95, 0.99]).round(3).tolist()
-    return {"n": len(values), "p5": low, "p50": middle, "p95": high, "p99": top, "max": round(max(values), 3)}
-
-
 def _dropped(exposition: str) -> dict[str, float]:
     found = re.findall(r'^flexpatch_frames_total\{outcome="dropped",reason="(\w+)"\} (\S+)', exposition, re.MULTILINE)
     return {reason: float(count) for reason, count in found}
-
-
-def _holdings(pid: int) -> Holdings:
-    process = Path(f"/proc/{pid}")
-    status = dict(line.split(":", 1) for line in process.joinpath("status").read_text().splitlines())
-    children = []
-    for path in process.glob("task/*/children"):
-        with suppress(FileNotFoundError):
-            children += path.read_text().split()
-    return Holdings(
-        int(status["VmRSS"].split()[0]) / 1024,
-        len(list(process.joinpath("fd").iterdir())),
-        int(status["Threads"]),
-        len(children),
-        process.joinpath("maps").read_text().count("flexpatch-planes"),
-    )
-
-
-class _Running(CameraThread):
-    url: str
-
-
-@contextmanager
-def _camera(recording: Path) -> Iterator[_Running]:
-    clock = SystemClock()
-    start_s = clock.now_s()
-    thread = _Running(
-        lambda folder: Camera(FileFeed(recording, clock, start_s), clock, start_s, CameraOptions(port=0), folder)
-    )
-    thread.url = thread.start().url
-    try:
-        yield thread
-    finally:
-        thread.stop()
-
-
-@contextmanager
-def _service(folder: Path) -> Iterator[tuple[int, httpx.Client]]:
-    config = folder / "service.yml"
-    config.write_text(
-        yaml.safe_dump({"port": 0, "source_allow": ["127.0.0.1"], "state_file": str(folder / "state.db")})
-    )
-    command = [sys.executable, "-m", "app.cli", "serve", "--config", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
-        assert process.stdout
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found, "the service did not start"
-        try:
-            with httpx.Client(base_url=found[0], timeout=30) as api:
-                yield process.pid, api
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from app.offline.evaluation.motion_regions import MotionRegions
 from app.offline.evaluation.pipeline_methods import (
     ABLATIONS,
     KNOWN_FAILURES,
+    LATE,
     NO_FAILURE_MODEL,
     FixedScheduleRunner,
     KnownFailuresRunner,
+    LateRunner,
     ablated_runner,
     flexpatch_runner,
 )
@@ -29,8 +31,9 @@ RIVALS = ("full", "native", "tiled", "flow", "fixed", "kalman", "motion", "publi
 FLEXPATCH = "flexpatch"
 ABLATION_NAMES = (*ABLATIONS, NO_FAILURE_MODEL)
 ALL_ABLATIONS = "ablations"
-METHOD_NAMES = (*RIVALS, FLEXPATCH, KNOWN_FAILURES, ALL_ABLATIONS, *ABLATION_NAMES)
+METHOD_NAMES = (*RIVALS, FLEXPATCH, KNOWN_FAILURES, LATE, ALL_ABLATIONS, *ABLATION_NAMES)
 """All that can be asked for."""
+LATE_FRAMES = (1, 2, 4)
 CROP = Size(320, 320)
 MOTION_CONFIGS = ((1, 16), (1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (3, 1))
 """Regions on a frame, and the interval of frames, of the motion rival."""
@@ -171,6 +174,12 @@ def _known_failures(setting: _Setting) -> Iterator[Method]:
         yield Method(KNOWN_FAILURES, f"{budget:g} MPx", partial(_known_failures_runner, budget))
 
 
+def _late(setting: _Setting) -> Iterator[Method]:
+    budget = setting.sweep.ablation_budget
+    for n_frames in LATE_FRAMES:
+        yield Method(LATE, f"{budget:g} MPx, {n_frames} late", partial(_late_runner, budget, n_frames))
+
+
 def _ablated(name: str, setting: _Setting) -> Iterator[Method]:
     budget = setting.sweep.ablation_budget
     yield Method(name, f"{budget:g} MPx", partial(_ablated_runner, budget, name))
@@ -209,6 +218,10 @@ def _known_failures_runner(budget: float, context: Context) -> Runner:
     return KnownFailuresRunner(context, budget)
 
 
+def _late_runner(budget: float, n_frames: int, context: Context) -> Runner:
+    return LateRunner(context, budget, n_frames)
+
+
 def _ablated_runner(budget: float, ablation: str, context: Context) -> Runner:
     return ablated_runner(context, budget, ablation)
 
@@ -233,6 +246,7 @@ _CONFIGURATIONS: Mapping[str, Callable[[_Setting], Iterator[Method]]] = MappingP
         "published": _published,
         FLEXPATCH: _flexpatch,
         KNOWN_FAILURES: _known_failures,
+        LATE: _late,
         **{name: partial(_ablated, name) for name in ABLATION_NAMES},
     }
 )

@@ -1,6 +1,8 @@
 """The service's own pipeline under evaluation: as it is, with parts left out, and with a fixed schedule."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.core.boxes import iou
 from app.core.clock import SystemClock
-from app.core.types import CanvasDetections, Detector, Frame, FrameBoxes, InputSizes, Size
+from app.core.types import Answer, CanvasDetections, Detector, Frame, FrameBoxes, FrameResult, InputSizes, Size
 from app.flexpatch.config import Parts, PipelineConfig
 from app.flexpatch.failure import FEATURES, FailureModel, LogisticFailure
 from app.flexpatch.pipeline import Pipeline
@@ -38,6 +40,8 @@ ABLATIONS: Mapping[str, Parts] = MappingProxyType(
 """Each leaves one part out."""
 NO_FAILURE_MODEL = "no-failure-model"
 """The ablation whose tracks fail by their age alone."""
+LATE = "late"
+"""FlexPatch whose detector answers late."""
 KNOWN_FAILURES = "known-failures"
 """FlexPatch whose schedule is told which tracks have slipped off their object."""
 
@@ -50,7 +54,7 @@ class PipelineRunner:
         pipeline.focus(frozenset([class_id]), None)
 
     def step(self, frame: Frame) -> tuple[FrameOutput, FrameCost]:
-        result = self._pipeline.step(frame)
+        result = self._stepped(frame)
         output = FrameOutput(
             FrameBoxes(np.array([item.box for item in result.objects], np.float32).reshape(-1, 4)),
             np.array([item.score for item in result.objects], np.float32),
@@ -58,6 +62,9 @@ class PipelineRunner:
         )
         stage_ms = {stage: ms for stage, ms in result.stage_ms.items() if stage != "decode"}
         return output, FrameCost(result.work.detector_pixels, int(result.work.canvas is not None), stage_ms)
+
+    def _stepped(self, frame: Frame) -> FrameResult:
+        return self._pipeline.step(frame)
 
 
 class FixedScheduleRunner:
@@ -106,6 +113,35 @@ class KnownFailuresRunner:
     def step(self, frame: Frame) -> tuple[FrameOutput, FrameCost]:
         self._planner.objects = self._truth.get(frame.seq, FrameTruth.empty()).boxes
         return self._runner.step(frame)
+
+
+class LateRunner(PipelineRunner):
+    """FlexPatch whose detector answers so many frames after it was asked, as on a machine that is slow or busy."""
+
+    def __init__(self, context: Context, megapixels_per_frame: float, n_frames: int) -> None:
+        config = PipelineConfig(megapixels_per_frame=megapixels_per_frame)
+        pipeline = Pipeline(CpuVision(), context.detector, config, context.failure_model, SystemClock())
+        super().__init__(pipeline, context.class_id)
+        self._detector, self._clock = context.detector, SystemClock()
+        self._n_frames = n_frames
+        self._due: deque[tuple[int, Future[Answer], Answer]] = deque()
+        self._n_begun = 0
+
+    def _stepped(self, frame: Frame) -> FrameResult:
+        self._n_begun += 1
+        if self._due and self._due[0][0] <= self._n_begun:
+            _, future, answer = self._due.popleft()
+            future.set_result(answer)
+        self._pipeline.begin(frame, self._ask)
+        return self._pipeline.finish()
+
+    def _ask(self, canvas: NDArray[np.uint8]) -> "Future[Answer]":
+        asked_s = self._clock.now_s()
+        seen = self._detector.detect(canvas[np.newaxis])[0]
+        future: Future[Answer] = Future()
+        answer = Answer(seen, (self._clock.now_s() - asked_s) * 1e3)
+        self._due.append((self._n_begun + self._n_frames, future, answer))
+        return future
 
 
 def flexpatch_runner(context: Context, megapixels_per_frame: float) -> PipelineRunner:
