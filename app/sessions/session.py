@@ -40,6 +40,10 @@ _MAX_DEFECTS_IN_A_ROW = 3
 _PATIENCE = 0.5
 """Share of the time from frame to frame for which a camera's frame waits for the detector, unless the next one comes:
 a result that has what was seen on its own frame is worth that."""
+_SETTLING_S = 3.0
+"""After a connection was made, lateness says nothing of the machine."""
+_OWN_FAULT = frozenset({"replaced", "no_slot"})
+"""Reasons for lost frames that lie with this machine, not with the camera or the network."""
 _FIRST_PATIENCE_S = 0.5
 """Stands for that time while it is unknown."""
 _ENDABLE = frozenset(SessionState) - {SessionState.DRAINING, SessionState.STOPPED}
@@ -98,6 +102,9 @@ class Session:
         self._feeder = Feeder(spec.source, self, tools) if spec.source else None
         self._lost = _LostFrames()
         self._overload = Overload()
+        self._n_left_out = 0
+        """Frames that the machine was too slow for, since the newest result."""
+        self._connected_s = -float("inf")
         self._ledger = Ledger(spec.id, detector.name, tools.metrics)
         self._n_defects = 0
         self._size: Size | None = None
@@ -337,16 +344,15 @@ class Session:
         result = replace(result, capture=job.capture, stage_ms={"decode": decode_ms} | dict(result.stage_ms))
         objects, zones = self._filters.apply(result.objects)
         completed_unix_s = tools.wall_s()
-        n_dropped = self._ledger.take_drops()
         if self._feeder:
-            self._note_load(result, job, started_s, n_dropped)
+            self._note_load(result, job, started_s)
         payload = result_json(
             self.id,
             result,
             objects,
             zones,
             completed_unix_s=completed_unix_s,
-            n_dropped=n_dropped,
+            n_dropped=self._ledger.take_drops(),
         )
         record = ResultRecord(frame.seq, payload)
         self._size = picture.size
@@ -374,9 +380,12 @@ class Session:
             self._mailbox.wait_for(answer, _PATIENCE * interval_s)
         return self._pipeline.finish()
 
-    def _note_load(self, result: FrameResult, job: _FrameJob, started_s: float, n_lost: int) -> None:
+    def _note_load(self, result: FrameResult, job: _FrameJob, started_s: float) -> None:
         """Go without something if frames come too late, and no longer if they do not."""
-        is_late = was_late(
+        with self._lock:
+            n_lost, self._n_left_out = self._n_left_out, 0
+        # A camera's first frames often come all at once.
+        is_late = started_s - self._connected_s > _SETTLING_S and was_late(
             self._pipeline.usual_interval_s,
             n_lost=n_lost,
             waited_s=started_s - job.stamp.arrival_s,
@@ -424,14 +433,17 @@ class Session:
         with self._lock:
             self._live.begin()
             self._lost = _LostFrames()
+            self._connected_s = self._tools.clock.now_s()
 
     def offer(self, live: LiveFrame) -> None:
         """Take the newest picture of a live source; one that still waits is given up for it."""
         frame = live.frame
         captured = frame.capture or CaptureTime(self._tools.wall_s(), "arrival")
+        lost = self._lost.since(live)
         with self._lock:
             stamp = self._live.stamp(frame.pts_s, self._tools.clock.now_s(), captured.unix_s)
-        for reason, n_frames in self._lost.since(live):
+            self._n_left_out += sum(n_frames for reason, n_frames in lost if reason in _OWN_FAULT)
+        for reason, n_frames in lost:
             self._ledger.dropped(reason, n_frames)
         self._ledger.received()
         job = _Fetched(frame.picture, frame.decode_ms, stamp, captured, Future())
@@ -441,6 +453,8 @@ class Session:
             return
         if replaced is not None:
             self._ledger.rejected("replaced", is_drop=True)
+            with self._lock:
+                self._n_left_out += 1
         self.source_is(SessionState.RUNNING)
 
     def source_is(self, state: SessionState, reason: str = "", error: SourceError | None = None) -> None:

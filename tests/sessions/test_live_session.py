@@ -250,7 +250,7 @@ def test_what_cannot_be_kept_up_with_is_done_with_less(bench: Bench, start: Open
     stream = ScriptedStream(Opened("h264", 10.0))
     session = start(stream)
     bench.pipeline.detect_ms = 300.0
-    for number in range(1, 100):
+    for number in range(1, 130):
         bench.clock.advance(0.1)
         stream.events.append(live(number, 0.1 * number))
         wait_until(lambda number=number: session.log.last_seq == number)  # type: ignore[misc]
@@ -259,6 +259,29 @@ def test_what_cannot_be_kept_up_with_is_done_with_less(bench: Bench, start: Open
     assert bench.pipeline.savings == [1, 2]
     assert session.describe().thrift == 2
     assert bench.sample("flexpatch_session_thrift_step", session="a") == 2
-    stream.events.append(live(100, 10.0, size=Size(96, 64)))
+    stream.events.append(live(130, 13.0, size=Size(96, 64)))
     wait_until(lambda: len(bench.pipelines) == 2)
     wait_until(lambda: bench.pipeline.savings == [2])  # so does what takes the pipeline's place
+
+
+@pytest.mark.parametrize(("lost", "steps"), [("n_replaced", [1]), ("n_corrupt", [])])
+def test_only_what_the_machine_itself_lost_counts_as_overload(
+    bench: Bench, start: Open, lost: str, steps: list[int]
+) -> None:
+    stream = ScriptedStream(Opened("h264", 10.0))
+    session = start(stream)
+    for number in range(1, 60):
+        bench.clock.advance(0.1)
+        stream.events.append(replace(live(number, 0.1 * number), **{lost: number}))  # type: ignore[arg-type]
+        wait_until(lambda number=number: session.log.last_seq == number)  # type: ignore[misc]
+    assert bench.pipeline.savings[:1] == steps
+
+
+def test_a_burst_at_the_beginning_of_a_connection_is_no_overload(bench: Bench, start: Open) -> None:
+    stream = ScriptedStream(Opened("h264", 10.0))
+    session = start(stream)
+    for number in range(1, 100):
+        bench.clock.advance(0.1)
+        stream.events.append(live(number, 0.1 * number, n_replaced=min(number, 20)))
+        wait_until(lambda number=number: session.log.last_seq == number)  # type: ignore[misc]
+    assert bench.pipeline.savings == []

@@ -12,7 +12,7 @@ from app.offline.evaluation.looks import Looks
 from app.offline.evaluation.methods import Runner
 from app.offline.evaluation.motion_regions import MotionRegions, square_region
 from app.offline.evaluation.outputs import NO_TRACK, FrameCost, FrameOutput
-from app.offline.evaluation.pipeline_methods import FixedScheduleRunner
+from app.offline.evaluation.pipeline_methods import FixedScheduleRunner, LateRunner
 from app.offline.evaluation.whole_frame import Tiled, WholeFrame, native_canvas, tile_layouts
 from tests.flexpatch.world import Actor, ScriptedDetector, World
 from tests.offline.evaluation.recordings import SIZE, WORLD, context_for, opened
@@ -110,6 +110,16 @@ def test_the_fixed_schedule_answers_from_memory(tmp_path: Path) -> None:
     assert [cost.stage_ms["detect"] for _, cost in second if cost.calls] == [
         cost.stage_ms["detect"] for _, cost in first if cost.calls
     ]
+
+
+def test_late_answers_come_late_and_are_brought_up_to_date(tmp_path: Path) -> None:
+    detector = ScriptedDetector()
+    results = run(LateRunner(context_for(opened(tmp_path), detector), 0.08, 2), n_frames=12)
+    assert [len(output.boxes) for output, _ in results[:2]] == [0, 0]
+    assert all(all_found(output, WORLD.boxes(seq)) for seq, (output, _) in enumerate(results[2:], 3))
+    assert [cost.calls for _, cost in results[:2]] == [1, 0]
+    assert sum(cost.calls for _, cost in results) == len(detector.canvases)
+    assert sum(cost.pixels for _, cost in results) == sum(size.pixels for size in detector.canvases)
 
 
 def test_an_object_that_leaves_is_no_longer_put_out() -> None:
