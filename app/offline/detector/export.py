@@ -1,12 +1,14 @@
 """From a checkpoint to the ONNX file that is shipped."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from app.offline.detector.calibration import Curve
 from app.offline.detector.labels import CLASSES
 from app.offline.detector.network import INPUT_SCALE, N_BOX, Network
 from app.offline.output import unfinished_file
@@ -18,10 +20,17 @@ class Exported(nn.Module):
     Decoding all cells of any size in the graph takes a hundred small steps more.
     """
 
-    def __init__(self, network: Network) -> None:
-        """Takes the network over: its first convolution will want bytes."""
+    def __init__(self, network: Network, curves: Sequence[Curve]) -> None:
+        """Takes the network over: its first convolution will want bytes.
+
+        Args:
+            curves: for each class, what its scores are worth.
+        """
         super().__init__()
         self.network = network
+        shape = (1, len(curves), 1)
+        self.register_buffer("slopes", torch.tensor([curve.slope for curve in curves]).reshape(shape))
+        self.register_buffer("offsets", torch.tensor([curve.offset for curve in curves]).reshape(shape))
         with torch.no_grad():
             network.stem[0][0].weight.mul_(INPUT_SCALE)
 
@@ -35,16 +44,20 @@ class Exported(nn.Module):
         left_up, right_down = raw[:, :N_BOX].clamp(-4, 4).exp().split(2, dim=1)
         centre = (right_down - left_up) * 0.5 + 0.5
         size = (left_up + right_down).log()
-        scores = raw[:, N_BOX:].sigmoid()
-        best = scores.amax(1, keepdim=True)
+        scores = (raw[:, N_BOX:] * self.slopes + self.offsets).sigmoid()
+        best = scores.amax(1, keepdim=True).clamp_min(1e-9)
         return torch.cat([centre, size, best, scores / best], dim=1).transpose(1, 2)
 
 
-def export(checkpoint: Path, target: Path) -> None:
-    """Write the running mean of the weights as ONNX, normalisation folded into the convolutions."""
+def export(checkpoint: Path, target: Path, curves: Sequence[Curve] | None = None) -> None:
+    """Write the running mean of the weights as ONNX, normalisation folded into the convolutions.
+
+    Args:
+        curves: for each class, what its scores are worth; None: they are left as they are.
+    """
     network = Network(len(CLASSES))
     network.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["mean"])
-    exported = Exported(network).eval()
+    exported = Exported(network, curves or [Curve()] * len(CLASSES)).eval()
     axes = {0: "batch", 2: "height", 3: "width"}
     with unfinished_file(target) as draft:
         with warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from app.core.errors import SettingsError
 from app.core.types import Detector
 from app.detect.loader import load_detector
+from app.offline.detector.calibration import Curve, calibrate
 from app.offline.detector.canvases import CanvasMaker
 from app.offline.detector.export import export
 from app.offline.detector.fit import Progress, Schedule, fit
@@ -27,6 +28,8 @@ CHECKPOINT_FILE = "checkpoint.pt"
 OPTIONS_FILE = "options.json"
 LOG_FILE = "log.csv"
 REPORT_FILE = "report.json"
+_LOWEST_SCORE = 0.01
+"""For calibration."""
 _LOG_EVERY = 50
 """Steps; the log has their means."""
 
@@ -56,6 +59,8 @@ class DetectorReport:
     steps: int
     batch: int
     seed: int
+    calibration: dict[str, Curve]
+    """By class, what the scores are worth."""
     trials: list[Trial]
     """On streets not trained on."""
 
@@ -85,8 +90,11 @@ def train_detector(options: DetectorOptions, advance: Advance) -> DetectorReport
         for progress in fit(maker, len(CLASSES), options.schedule, checkpoint, options.seed, imitated=imitated):
             log(progress)
             advance("Training", progress.step, options.schedule.steps)
-    export(checkpoint, options.output / MODEL_FILE)
-    report = _report(options, material, trials(load_detector(options.output / MODEL_FILE)))
+    model = options.output / MODEL_FILE
+    export(checkpoint, model)
+    curves = calibrate(load_detector(model, score_floor=_LOWEST_SCORE), maker)
+    export(checkpoint, model, curves)
+    report = _report(options, material, curves, trials(load_detector(model)))
     _write_json(options.output / REPORT_FILE, asdict(report))
     return report
 
@@ -154,7 +162,9 @@ def _log(path: Path) -> Iterator[Callable[[Progress], None]]:
         yield take
 
 
-def _report(options: DetectorOptions, material: Material, found: list[Trial]) -> DetectorReport:
+def _report(
+    options: DetectorOptions, material: Material, curves: Sequence[Curve], found: list[Trial]
+) -> DetectorReport:
     scenes = [scene for group in material.groups.values() for scene in group]
     return DetectorReport(
         n_scenes={name: len(group) for name, group in material.groups.items()},
@@ -163,5 +173,6 @@ def _report(options: DetectorOptions, material: Material, found: list[Trial]) ->
         steps=options.schedule.steps,
         batch=options.schedule.batch,
         seed=options.seed,
+        calibration=dict(zip(CLASSES, curves, strict=True)),
         trials=found,
     )

@@ -46,7 +46,7 @@ def trials(detector: Detector, scenes: Sequence[Scene] | None = None) -> list[Tr
 
 
 def _trial(method: WholeFrame, label: str, scenes: Sequence[Scene]) -> Trial:
-    truths = [_truth(scene, CLASSES.index(label)) for scene in scenes]
+    truths = [truth_of(scene, CLASSES.index(label)) for scene in scenes]
     frames = (Frame(seq, float(seq), BgrPicture(scene.pixels)) for seq, scene in enumerate(scenes, 1))
     outputs = [method.step(frame)[0] for frame in frames]
     return Trial(
@@ -57,6 +57,7 @@ def _trial(method: WholeFrame, label: str, scenes: Sequence[Scene]) -> Trial:
     )
 
 
-def _truth(scene: Scene, class_id: int) -> FrameTruth:
+def truth_of(scene: Scene, class_id: int) -> FrameTruth:
+    """A scene's objects of one class, as evaluations take them."""
     boxes = FrameBoxes(scene.boxes[scene.classes == class_id])
     return FrameTruth(boxes, np.arange(len(boxes)), FrameBoxes(scene.ignored))

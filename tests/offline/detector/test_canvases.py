@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.types import Size
-from app.offline.detector.canvases import CanvasMaker, Mixture, photographed, view
+from app.offline.detector.canvases import LARGEST_PX, SMALLEST_PX, CanvasMaker, Mixture, _on_ground, photographed, view
 from app.offline.detector.scenes import Scene
 from tests.offline.detector.builders import PERSON_BGR, figure, scene
 
@@ -139,3 +139,29 @@ def test_what_clutter_hides_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) ->
             shares.append(people[y1:y2, x1:x2].mean())
     assert len(shares) > 200
     assert np.mean(np.array(shares) < 0.25) < 0.02
+
+
+def test_harder_canvases_begin_where_they_are_told_to() -> None:
+    usual, harder = (
+        CanvasMaker([[scene()]], [1.0], [figure(), figure(90, 30)], 5, Mixture(0, 0, 1), harder_from=first)
+        for first in (None, 20)
+    )
+    pairs = [(usual.sample(index, SIZE), harder.sample(index, SIZE)) for index in range(40)]
+    same = [np.array_equal(one.pixels, other.pixels) for one, other in pairs]
+    assert all(same[:20])
+    assert not all(same[20:])
+
+
+def test_on_one_ground_the_farther_are_smaller_and_higher_up() -> None:
+    random = np.random.default_rng(1)
+    crowds = [_on_ground(Size(640, 384), 60, random) for _ in range(200)]
+    large = [crowd for crowd in crowds if len(crowd.heights) >= 8]
+    assert len(large) > 60
+    for crowd in large:
+        slope = np.polyfit(crowd.heights, crowd.feet[:, 1], 1)[0]
+        assert slope > 0
+        assert np.corrcoef(crowd.heights, crowd.feet[:, 1])[0, 1] > 0.8
+    heights = np.concatenate([crowd.heights for crowd in crowds])
+    assert heights.min() >= SMALLEST_PX
+    assert heights.max() <= LARGEST_PX
+    assert max(len(crowd.heights) for crowd in crowds) <= 60

@@ -210,3 +210,13 @@ def test_without_pytorch_one_sentence_says_what_to_install(
     monkeypatch.setattr("app.offline.training.extras.find_spec", lambda name: None if name == "torch" else name)
     assert main(["train-detector", "--output", str(tmp_path)]) == 2
     assert "Training needs torch: install the extra" in capsys.readouterr().err
+
+
+def test_a_round_starts_with_a_higher_rate_again_and_half_of_the_one_before() -> None:
+    schedule = Schedule(rounds=(100, 50), learning_rate=1.0, warm_up=10)
+    rates = [schedule.rate(step) for step in range(schedule.steps)]
+    assert schedule.steps == 150
+    assert max(rates[:100]) == rates[9] > 0.95
+    assert max(rates[100:]) == rates[109] > 0.45
+    assert rates[99] < 0.02 > rates[149]
+    assert rates[100] == pytest.approx(0.05)
