@@ -3,11 +3,15 @@
 import threading
 
 import numpy as np
+import pytest
 from anyio.from_thread import start_blocking_portal
 
 from app.core.manifest import check_recorded, read_manifest
+from app.core.types import Size
 from app.detect.loader import load_detector
 from app.main import SHIPPED_MODELS, create_app
+from app.offline.detector.calibration import calibrate_on
+from app.offline.detector.canvases import view
 from app.offline.detector.scenes import street_scenes
 from app.offline.detector.trial import STREETS, trials
 from tests.api.conftest import Api, settings
@@ -39,9 +43,18 @@ def test_it_sees_people_and_cars_on_streets_that_it_was_not_trained_on() -> None
     people, cars = trials(load_detector(SHIPPED), scenes)
     assert people.n_objects > 100
     assert people.ap50 is not None
-    assert people.ap50 > 0.65
+    assert people.ap50 > 0.7
     assert cars.ap50 is not None
-    assert cars.ap50 > 0.9
+    assert cars.ap50 > 0.94
+
+
+def test_its_scores_are_chances() -> None:
+    """Whoever looks for a curve that makes them so finds that hardly any is needed."""
+    scenes = [scene for text in STREETS for scene in street_scenes(text, 4)]
+    canvases = [view(scene, Size(640, 384), np.random.default_rng(place)) for place, scene in enumerate(scenes)]
+    people, _ = calibrate_on(load_detector(SHIPPED, score_floor=0.02), canvases)
+    assert people.slope == pytest.approx(1, abs=0.3)
+    assert people.offset == pytest.approx(0, abs=0.7)
 
 
 def test_the_demo_session_puts_out_people_and_cars() -> None:
