@@ -135,10 +135,9 @@ def _show(source: "_Images | _Stream", order: Order, sock: socket.socket) -> Non
     period_s = 1 / (source.fps or _USUAL_FPS)
     stream_clock, capture_clock = LiveClock(period_s), CaptureClock()
     pace = _Pace(period_s) if order.kind == "file" else None
-    began = time.perf_counter()
     for frame in source.frames():
         picture = picture_of(frame)
-        decode_ms = 1000 * (time.perf_counter() - began)
+        decode_ms = 1000 * (time.perf_counter() - source.began_s)
         noted_s = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
         if pace:
             pace.wait(noted_s)
@@ -149,7 +148,6 @@ def _show(source: "_Images | _Stream", order: Order, sock: socket.socket) -> Non
         if slot is not None:
             counts = (source.n_corrupt, outlet.n_unslotted, stream_clock.n_jumps)
             send(sock, Decoded(slot, pts_s, captured.unix_s, captured.source, decode_ms, *counts))
-        began = time.perf_counter()
 
 
 class _Stream:
@@ -161,6 +159,8 @@ class _Stream:
         """
         self._is_tls = order.address.startswith("rtsps:")
         self.n_corrupt = 0
+        self.began_s = 0.0
+        """When the newest picture began to be decoded: not before all of it was there."""
         hardware = HWAccel(order.hwaccel, allow_software_fallback=True) if order.hwaccel else None
         live = {**_OPTIONS, "rtsp_transport": order.transport} if order.kind == "rtsp" else {}
         try:
@@ -196,6 +196,7 @@ class _Stream:
             except (av.FFmpegError, OSError) as error:
                 raise self._lost(error) from error
             packet.opaque = _reported(packet)
+            self.began_s = time.perf_counter()
             try:
                 decoded = packet.decode()
             except (av.FFmpegError, OSError):
@@ -231,6 +232,7 @@ class _Images:
         except SourceError as error:
             raise StreamLost("codec", str(error)) from error
         self.fps = self._source.fps
+        self.began_s = 0.0
 
     @property
     def n_corrupt(self) -> int:
@@ -240,11 +242,13 @@ class _Images:
         """Raises:
         StreamLost: an image cannot be read.
         """
+        self.began_s = time.perf_counter()
         try:
             for frame in self._source:
                 made = frame_of(frame.picture)
                 made.pts, made.time_base = round(frame.pts_s * 1e6), _MICROSECOND
                 yield made
+                self.began_s = time.perf_counter()
         except SourceError as error:
             raise StreamLost("codec", str(error)) from error
 

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -98,6 +99,11 @@ def test_a_camera_is_watched_with_the_time_of_day_it_tells(
     assert captured[-1] is not None
     assert -0.1 < time.time() - captured[-1].unix_s < 2
     assert [item.frame.seq for item in shown] == sorted({item.frame.seq for item in shown})
+
+
+def test_waiting_for_the_next_picture_is_no_decoding(start: Start, open_stream: Open) -> None:
+    took_ms = [live.frame.decode_ms for live in frames(open_stream(start().url), 12)]
+    assert statistics.median(took_ms) < 500 / FPS
 
 
 def test_who_takes_slowly_gets_the_newest_and_the_rest_is_counted(start: Start, open_stream: Open) -> None:
