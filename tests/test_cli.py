@@ -291,6 +291,15 @@ def test_a_reader_that_leaves_ends_the_run_quietly(detector: str) -> None:
         assert running.wait(10) == 0
 
 
+@pytest.fixture
+def _hangups_count() -> Iterator[None]:
+    """Also where these tests are run by something like `nohup`, whose children take no notice of them."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_hangups_count")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_told_to_end_leaves_nothing_unfinished(
     detector: str, tmp_path: Path, number: signal.Signals
