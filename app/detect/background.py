@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.core.clock import Clock
 from app.core.errors import DetectorFailed
-from app.core.types import Answer, Detector, Size
+from app.core.types import Answer, Detector
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ class _Question:
     future: "Future[Answer]" = field(default_factory=Future)
 
     @property
-    def kind(self) -> tuple[int, Size]:
+    def kind(self) -> tuple[int, tuple[int, ...]]:
         """Questions of one kind can be put together."""
-        return id(self.detector), Size(self.canvas.shape[1], self.canvas.shape[0])
+        return id(self.detector), self.canvas.shape
 
 
 class DetectionQueue:
@@ -54,7 +54,7 @@ class DetectionQueue:
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: deque[_Question] = deque()
-        self._costs: dict[str, _Costs] = {}
+        self._costs: dict[tuple[str, tuple[int, ...]], _Costs] = {}
         self._pool = ThreadPoolExecutor(n_workers, thread_name_prefix="detection")
 
     def ask(self, detector: Detector, canvas: NDArray[np.uint8]) -> "Future[Answer]":
@@ -92,13 +92,8 @@ class DetectionQueue:
         except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
             if len(questions) == 1:
                 _fail(questions[0], error)
-                return
-            # One of them may be to blame: the others are none the worse for it.
-            for question in questions:
-                try:
-                    self._put([question])
-                except Exception as own_error:  # noqa: BLE001 - as above
-                    _fail(question, own_error)
+            else:
+                self._put_singly(questions)
 
     def _next(self) -> list[_Question]:
         """The oldest question, and those that go with it."""
@@ -126,9 +121,16 @@ class DetectionQueue:
             with suppress(InvalidStateError):
                 question.future.set_result(Answer(found, (done_s - question.asked_s) * 1e3))
 
+    def _put_singly(self, questions: Sequence[_Question]) -> None:
+        """One of them may be to blame for a batch that failed: the others are none the worse for it."""
+        for question in questions:
+            try:
+                self._put([question])
+            except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
+                _fail(question, error)
+
     def _costs_of(self, question: _Question) -> "_Costs":
-        height, width = question.canvas.shape[:2]
-        return self._costs.setdefault(f"{question.detector.name} {width}x{height}", _Costs())
+        return self._costs.setdefault((question.detector.name, question.canvas.shape), _Costs())
 
 
 def _fail(question: _Question, error: Exception) -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Container
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from app.flexpatch.failure import FailureModel
 from app.flexpatch.flow import STILL, CameraMotion
 from app.flexpatch.look import Beliefs, Look
 from app.flexpatch.scheduler import Plan, Planner, Scene, plan_look
+from app.flexpatch.thrift import STEPS
 from app.flexpatch.tracker import Prediction, Tracker, is_wanted
 
 N_EXPLANATIONS = 300
@@ -97,21 +98,6 @@ class _Turn:
     """Tracks that an answer of the detector confirmed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Thrift:
-    """What a stream does without while the machine is overloaded."""
-
-    rungs: int = 0
-    """Largest canvases."""
-    allowance: float = 1.0
-    """Share of the detector pixels that are left."""
-
-
-_THRIFT = (_Thrift(), _Thrift(1), _Thrift(2), _Thrift(2, 0.5), _Thrift(2, 0.25))
-"""By step: first the largest canvases go, then looks become rarer."""
-MOST_THRIFT = len(_THRIFT) - 1
-
-
 class Pipeline:
     """Follows objects on every frame and spends detector pixels where they are worth most.
 
@@ -137,7 +123,7 @@ class Pipeline:
         self._ladder(_ANY_FRAME, config)
         self._vision = vision
         self._config = config
-        self._thrift = _THRIFT[0]
+        self._thrift = STEPS[0]
         self._clock = clock
         self._planner = planner
         self._acuity = Acuity()
@@ -196,26 +182,17 @@ class Pipeline:
         """Spend less than the settings allow, because the machine cannot keep up.
 
         Args:
-            steps: up to `MOST_THRIFT`. 0: as set; 1, 2: without the largest one or two canvases; 3, 4: and with a half
-                or a quarter of the detector pixels.
+            steps: index into `thrift.STEPS`; 0: as set.
         """
-        self._thrift = _THRIFT[steps]
+        self._thrift = STEPS[steps]
         self._set_limits()
 
     def _set_limits(self) -> None:
         """Have settings and thrift take effect on the stream."""
         if self._stream is not None:
-            ladder = self._ladder(self._stream.size, self._config)
-            self._stream.ladder = ladder[: max(1, len(ladder) - self._thrift.rungs)]
-            self._stream.budget.retarget(self._allowed.megapixels_per_frame * 1e6, self._stream.ladder[-1].pixels)
-
-    @property
-    def _allowed(self) -> PipelineConfig:
-        """The settings, less what has to be saved."""
-        share = self._thrift.allowance
-        if share == 1:
-            return self._config
-        return replace(self._config, megapixels_per_frame=max(0.001, share * self._config.megapixels_per_frame))
+            self._stream.ladder = self._thrift.canvases(self._ladder(self._stream.size, self._config))
+            megapixels = self._thrift.settings(self._config).megapixels_per_frame
+            self._stream.budget.retarget(megapixels * 1e6, self._stream.ladder[-1].pixels)
 
     def focus(self, class_ids: frozenset[int] | None, is_ignored: PointPredicate | None) -> None:
         """Spend pixels only on some classes (None: all) and outside ignored regions (None: none).
@@ -409,7 +386,7 @@ class Pipeline:
             frame_interval_s=self._interval_s,
             since_look_s=self._pts_s - self._looked_pts_s,
         )
-        config = self._allowed
+        config = self._thrift.settings(self._config)
         plan = self._planner(scene, config, price_per_pixel, must_look=must_look)
         if not (plan.going_rate and self._interval_s):
             return plan

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from app.flexpatch.pipeline import MOST_THRIFT
+from app.flexpatch.thrift import STEPS
 
 WINDOW_S = 2.0
 """Lateness is judged over so long,"""
@@ -20,13 +20,13 @@ _DETECTED_SHARE = 2.0
 class Overload:
     """Goes one step further while too many frames are late, and back in calm times. Used by one thread.
 
-    In this order: without the largest canvas, without the second largest, with half as many looks, with a quarter.
-    What then is still too much is left out frame by frame, as the newest one takes the place of one that waits.
+    In the order of `thrift.STEPS`. What then is still too much is left out frame by frame, as the newest one takes the
+    place of one that waits.
     """
 
     def __init__(self) -> None:
         self.step = 0
-        """Of `Pipeline.save`."""
+        """Of `thrift.STEPS`."""
         self._recent: deque[tuple[float, bool]] = deque()
         self._late_s = self._eased_s = -float("inf")
         self._calm_s = CALM_S
@@ -45,7 +45,7 @@ class Overload:
             self._late_s = now_s
         if now_s - self._changed_s < WINDOW_S:
             return False
-        if self.step < MOST_THRIFT and self._has_too_many():
+        if self.step < len(STEPS) - 1 and self._has_too_many():
             if now_s - self._eased_s < self._calm_s:
                 self._calm_s = min(2 * self._calm_s, LONGEST_CALM_S)
             self._change(now_s, self.step + 1)

@@ -1,5 +1,6 @@
 """Answers of the detector that come when the stream has gone on."""
 
+import math
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from app.core.boxes import iou
 from app.core.errors import DetectorFailed
-from app.core.types import Answer, Frame, FrameBoxes, FrameResult, Size
+from app.core.types import Answer, Frame, FrameBoxes, FrameResult, Picture, PointFlow, PreparedFrame, Size
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.flow import CameraMotion, camera_shift, one_after_the_other
 from app.flexpatch.look import Beliefs, Look, moved_along
 from app.flexpatch.pipeline import Pipeline
+from app.vision.cpu import CpuVision
 from tests.flexpatch.builders import FRAME_S, FRAME_SIZE, PaperStage, frame_boxes, in_frame, one_patch
 from tests.flexpatch.world import Actor, ScriptedDetector, World, make_pipeline, result_boxes, run
 
@@ -126,6 +128,39 @@ def test_new_objects_are_carried_under_a_camera_that_turns() -> None:
     world = replace(WALKERS, actors=(Actor((300, 60, 340, 160), velocity=(-60, 0)),), camera_velocity=(120.0, 0.0))
     results = run_late(world, 12, 3)
     assert min(worst_overlap(result, world) for result in results[3:]) > 0.6
+
+
+class ShortSighted(CpuVision):
+    """Follows nothing but from one frame to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: list[PreparedFrame] = []
+
+    def prepare(self, picture: Picture) -> PreparedFrame:
+        self._order.append(super().prepare(picture))
+        return self._order[-1]
+
+    def flow(
+        self,
+        earlier: PreparedFrame,
+        later: PreparedFrame,
+        points: NDArray[np.float32],
+        guess: NDArray[np.float32],
+        reach_px: float = math.inf,
+    ) -> PointFlow:
+        found = super().flow(earlier, later, points, guess, reach_px)
+        is_next = self._order.index(later) == self._order.index(earlier) + 1
+        return found if is_next else replace(found, is_found=np.zeros_like(found.is_found))
+
+
+def test_the_camera_is_followed_while_an_answer_is_awaited() -> None:
+    """The object rests in a scene that moves by 24 px until the answer is there; nothing else tells where it went."""
+    world = World(Size(640, 360), (Actor((300, 60, 340, 160), velocity=(-180, 0)),), camera_velocity=(180.0, 0.0))
+    slow = SlowDetector(4)
+    pipeline = make_pipeline(slow.detector, vision=ShortSighted())
+    results = [step(pipeline, slow, frame) for frame in world.frames(5)]
+    assert worst_overlap(results[4], world) > 0.8
 
 
 def test_an_answer_about_another_scene_is_thrown_away() -> None:

@@ -5,10 +5,11 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.flexpatch.pipeline import MOST_THRIFT
+from app.flexpatch.thrift import STEPS
 from app.sessions.overload import CALM_S, LONGEST_CALM_S, WINDOW_S, Overload, was_late
 
 FRAME_S = 0.1
+MOST = len(STEPS) - 1
 
 
 class Day:
@@ -39,8 +40,8 @@ def test_step_by_step_as_long_as_frames_are_late() -> None:
     day.pass_s(WINDOW_S)
     steps = day.pass_s(20, late_every=3)
     assert steps == sorted(steps), "never back"
-    assert set(steps) == set(range(MOST_THRIFT + 1))
-    assert steps[-1] == MOST_THRIFT
+    assert set(steps) == set(range(MOST + 1))
+    assert steps[-1] == MOST
     assert steps.index(2) - steps.index(1) >= WINDOW_S / FRAME_S, "each step gets time to show what it does"
 
 
@@ -74,7 +75,7 @@ def test_the_step_is_always_one_that_there_is(frames: list[tuple[float, bool]]) 
     for passed_s, is_late in frames:
         now_s += passed_s
         has_changed = overload.note(now_s, is_late=is_late)
-        assert 0 <= overload.step <= MOST_THRIFT
+        assert 0 <= overload.step <= MOST
         assert has_changed == (overload.step != before)
         assert abs(overload.step - before) <= 1
         before = overload.step

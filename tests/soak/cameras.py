@@ -23,7 +23,7 @@ import numpy as np
 
 from app.ingest.camera.faults import MOMENTARY, Fault, Kind
 from app.ingest.camera.feed import convert
-from tests.soak.rig import RunningCamera, camera, holdings, quantiles, service
+from tests.soak.rig import RunningCamera, at_least_one, camera, holdings, quantiles, service
 
 _ASK_EVERY_S = 0.25
 _SAMPLE_EVERY_S = 5.0
@@ -54,9 +54,9 @@ class Watched:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cameras", type=int, default=8)
-    parser.add_argument("--faults", type=int, default=200)
-    parser.add_argument("--flapping", type=int, default=None, help="cameras that fail; default: all")
+    parser.add_argument("--cameras", type=at_least_one, default=8)
+    parser.add_argument("--faults", type=at_least_one, default=200)
+    parser.add_argument("--flapping", type=at_least_one, default=None, help="cameras that fail; default: all")
     parser.add_argument("--minutes", type=float, default=None, help="run for so long, with faults as they come")
     parser.add_argument("--pause", type=float, default=1.0, help="mean seconds between two faults")
     parser.add_argument("--source", default=f"synthetic:640x360@{_FPS}?objects=8&seed=3&frames={10 * _FPS}")

@@ -21,7 +21,7 @@ import numpy as np
 
 from app.detect.cores import available_cores
 from app.ingest.camera.feed import convert
-from tests.soak.rig import camera, cpu_s, quantiles, service
+from tests.soak.rig import at_least_one, camera, cpu_s, quantiles, service
 
 _FETCH_EVERY_S = 1.0
 _WARM_UP_S = 12.0
@@ -39,7 +39,9 @@ class Stretch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 4, 6, 8, 10, 12], help="numbers to try")
+    parser.add_argument(
+        "--cameras", type=at_least_one, nargs="+", default=[1, 2, 4, 6, 8, 10, 12], help="numbers to try"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="of measurement for each number")
     parser.add_argument("--source", default="synthetic:1920x1080@15?objects=20&seed=3&frames=150")
     parser.add_argument("--detector", default=None, help="None: the shipped one")

@@ -1,5 +1,6 @@
 """A real service in a process of its own, cameras to watch, and what the service holds."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -28,6 +29,13 @@ class Holdings:
     threads: int
     children: int
     shared_maps: int
+
+
+def at_least_one(text: str) -> int:
+    """An argument of the command line."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:

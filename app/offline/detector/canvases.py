@@ -86,7 +86,7 @@ class CanvasMaker:
         kind = random.random()
         place = _scattered
         if self._harder_from is not None and index >= self._harder_from and random.random() < self._mixture.on_ground:
-            place = _on_ground
+            place = on_ground
         if kind < self._mixture.patches:
             made = self._patches(size, random)
         elif kind < self._mixture.patches + self._mixture.mosaic:
@@ -259,7 +259,7 @@ def _scattered(size: Size, most: int, random: Generator) -> _Crowd:
     return _Crowd(heights, np.stack([middles, feet], axis=1))
 
 
-def _on_ground(size: Size, most: int, random: Generator) -> _Crowd:
+def on_ground(size: Size, most: int, random: Generator) -> _Crowd:
     """People on one ground under one camera: the farther, the smaller and the nearer to the horizon; many in pairs."""
     nearest = float(np.exp(random.uniform(np.log(3 * SMALLEST_PX), np.log(min(LARGEST_PX, size.height * 1.2)))))
     horizon = random.uniform(-0.3, 0.5) * size.height

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.types import Size
-from app.offline.detector.canvases import LARGEST_PX, SMALLEST_PX, CanvasMaker, Mixture, _on_ground, photographed, view
+from app.offline.detector.canvases import LARGEST_PX, SMALLEST_PX, CanvasMaker, Mixture, on_ground, photographed, view
 from app.offline.detector.scenes import Scene
 from tests.offline.detector.builders import PERSON_BGR, figure, scene
 
@@ -154,7 +154,7 @@ def test_harder_canvases_begin_where_they_are_told_to() -> None:
 
 def test_on_one_ground_the_farther_are_smaller_and_higher_up() -> None:
     random = np.random.default_rng(1)
-    crowds = [_on_ground(Size(640, 384), 60, random) for _ in range(200)]
+    crowds = [on_ground(Size(640, 384), 60, random) for _ in range(200)]
     large = [crowd for crowd in crowds if len(crowd.heights) >= 8]
     assert len(large) > 60
     for crowd in large:
