@@ -23,7 +23,7 @@ STREETS = (
 N_FRAMES = 12
 """Of each."""
 CANVAS = Size(640, 384)
-"""Whole frames are shown at this size."""
+"""Whole frames are shown at this size, unless another is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Trial:
     """By the height in the frame, in pixels."""
 
 
-def trials(detector: Detector, scenes: Sequence[Scene] | None = None) -> list[Trial]:
+def trials(detector: Detector, scenes: Sequence[Scene] | None = None, canvas: Size = CANVAS) -> list[Trial]:
     """Show a detector whole frames of streets (or of other scenes), and judge it class by class."""
     if scenes is None:
         scenes = [scene for text in STREETS for scene in street_scenes(text, N_FRAMES)]
     looks = Looks(detector, None)
-    return [_trial(WholeFrame(looks, CANVAS, detector.class_names.index(label)), label, scenes) for label in CLASSES]
+    return [_trial(WholeFrame(looks, canvas, detector.class_names.index(label)), label, scenes) for label in CLASSES]
 
 
 def _trial(method: WholeFrame, label: str, scenes: Sequence[Scene]) -> Trial:
