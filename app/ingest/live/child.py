@@ -4,7 +4,6 @@ It can be killed at any moment: a read of FFmpeg's may hang, and damaged streams
 soon as nobody holds the other end of the socket.
 """
 
-import errno
 import os
 import socket
 import sys
@@ -16,46 +15,18 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-import av
-from av.codec.context import Flags
-from av.codec.hwaccel import HWAccel
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from app.core.errors import SourceError
 from app.core.types import YuvPicture
 from app.ingest.file import frame_of, picture_of
 from app.ingest.live.planes import PlaneFormat, PlaneSlots
+from app.ingest.live.stream import USUAL_FPS, Stream, StreamLost
 from app.ingest.live.timing import CaptureClock, LiveClock
-from app.ingest.live.wire import Decoded, Ended, Failed, Opened, Order, Reformatted, StreamFault, receive, send
+from app.ingest.live.wire import Decoded, Ended, Failed, Opened, Order, Reformatted, receive, send
 
-_USUAL_FPS = 25.0
-_CORRUPT_IN_A_ROW = 250
-"""Packets that cannot be decoded, after which the stream is given up."""
-_OPTIONS = {
-    "allowed_media_types": "video",
-    "analyzeduration": "500000",
-    "fpsprobesize": "0",
-    "fflags": "nobuffer+discardcorrupt",
-    "max_delay": "300000",
-    "protocol_whitelist": "rtsp,rtsps,rtp,rtcp,tcp,udp,tls,crypto,srtp",
-}
-"""`max_delay` is what UDP packets may be late, in microseconds."""
-_READ_TIMEOUT_S = 120.0
-"""The parent's deadlines are shorter; this one ends a process whose parent forgot it."""
 _LARGEST_DELAY_S = 0.5
 _MICROSECOND = Fraction(1, 1_000_000)
-_UNREACHABLE = frozenset(
-    {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPIPE, errno.EIO, errno.ENOENT}
-)
-
-
-class StreamLost(Exception):
-    """The stream cannot be read, or no longer."""
-
-    def __init__(self, fault: StreamFault, detail: str) -> None:
-        super().__init__(detail)
-        self.fault: StreamFault = fault
 
 
 class Outlet:
@@ -125,14 +96,14 @@ def _serve(order: Order, sock: socket.socket) -> None:
     if order.kind == "file" and Path(order.address).is_dir():
         _show(_Images(order.address), order, sock)
     else:
-        _show(_Stream(order), order, sock)
+        _show(Stream(order), order, sock)
 
 
-def _show(source: "_Images | _Stream", order: Order, sock: socket.socket) -> None:
+def _show(source: "_Images | Stream", order: Order, sock: socket.socket) -> None:
     """Decode and pass on, until the stream ends."""
     send(sock, Opened(source.codec, source.fps))
     outlet = Outlet(sock, order.n_slots)
-    period_s = 1 / (source.fps or _USUAL_FPS)
+    period_s = 1 / (source.fps or USUAL_FPS)
     stream_clock, capture_clock = LiveClock(period_s), CaptureClock()
     pace = _Pace(period_s) if order.kind == "file" else None
     for frame in source.frames():
@@ -148,72 +119,6 @@ def _show(source: "_Images | _Stream", order: Order, sock: socket.socket) -> Non
         if slot is not None:
             counts = (source.n_corrupt, outlet.n_unslotted, stream_clock.n_jumps)
             send(sock, Decoded(slot, pts_s, captured.unix_s, captured.source, decode_ms, *counts))
-
-
-class _Stream:
-    """What FFmpeg reads."""
-
-    def __init__(self, order: Order) -> None:
-        """Raises:
-        StreamLost: it cannot be opened, or has no video.
-        """
-        self._is_tls = order.address.startswith("rtsps:")
-        self.n_corrupt = 0
-        self.began_s = 0.0
-        """When the newest picture began to be decoded: not before all of it was there."""
-        hardware = HWAccel(order.hwaccel, allow_software_fallback=True) if order.hwaccel else None
-        live = {**_OPTIONS, "rtsp_transport": order.transport} if order.kind == "rtsp" else {}
-        try:
-            timeouts = (order.open_timeout_s, _READ_TIMEOUT_S)
-            self._container = av.open(order.address, options=live, timeout=timeouts, hwaccel=hardware)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._lost(error) from error
-        if order.only_host and (strangers := _peers() - {order.only_host}):
-            raise StreamLost("forbidden", f"it sends us to {', '.join(sorted(strangers))}")
-        if not self._container.streams.video:
-            raise StreamLost("codec", "the stream has no video")
-        stream = self._container.streams.video[0]
-        # More threads would each keep a picture back.
-        stream.codec_context.thread_count = 1
-        stream.codec_context.flags |= Flags.copy_opaque | Flags.low_delay
-        self._video = stream
-        self.codec = stream.codec_context.name
-        self.fps = next((float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate), None)
-
-    def frames(self) -> Iterator[VideoFrame]:
-        """All that can be decoded; `opaque` is the time of day of capture, if the sender tells it.
-
-        Raises:
-            StreamLost: the stream broke off.
-        """
-        n_in_a_row = 0
-        packets = self._container.demux(self._video)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.EOFError):
-                return
-            except (av.FFmpegError, OSError) as error:
-                raise self._lost(error) from error
-            packet.opaque = _reported(packet)
-            self.began_s = time.perf_counter()
-            try:
-                decoded = packet.decode()
-            except (av.FFmpegError, OSError):
-                self.n_corrupt += 1
-                n_in_a_row += 1
-                if n_in_a_row > _CORRUPT_IN_A_ROW:
-                    raise StreamLost("codec", f"{n_in_a_row} packets in a row cannot be decoded") from None
-                continue
-            for frame in decoded:
-                if frame.is_corrupt:
-                    self.n_corrupt += 1
-                else:
-                    n_in_a_row = 0
-                    yield frame
-
-    def _lost(self, error: Exception) -> StreamLost:
-        return StreamLost(_fault(error, is_tls=self._is_tls), str(error).partition(":")[0].strip())
 
 
 class _Images:
@@ -273,40 +178,7 @@ class _Pace:
         time.sleep(max(0.0, self._due_s - now_s))
 
 
-def _peers() -> set[str]:
-    """Numbers of all hosts that this process is connected to by TCP."""
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as copy:
-            if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.type == socket.SOCK_STREAM:
-                found.add(str(copy.getpeername()[0]).removeprefix("::ffff:"))
-    return found
-
-
-def _reported(packet: "av.Packet[VideoStream]") -> float | None:
-    """Time of day of capture, as the sender's reports have it."""
-    if not packet.has_sidedata("prft"):
-        return None
-    microseconds = int.from_bytes(bytes(packet.get_sidedata("prft"))[:8], sys.byteorder, signed=True)
-    return microseconds / 1e6
-
-
-def _fault(error: Exception, *, is_tls: bool) -> StreamFault:
-    """What an error of FFmpeg's means."""
-    kinds: tuple[tuple[tuple[type[Exception], ...], StreamFault], ...] = (
-        ((av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError), "authentication"),
-        ((av.error.HTTPNotFoundError,), "not_found"),
-        ((av.error.HTTPError, av.error.ProtocolNotFoundError), "protocol"),
-        ((av.error.TimeoutError, av.error.ExitError), "timeout"),
-        ((av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError, av.error.PatchWelcomeError), "codec"),
-    )
-    for types, fault in kinds:
-        if isinstance(error, types):
-            return fault
-    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
-        return "tls" if is_tls and error.errno == errno.EIO else "unreachable"
-    return "protocol" if isinstance(error, av.InvalidDataError) else "internal"
-
-
 if __name__ == "__main__":
     main()
+    # A thread may be waiting for the network, and nothing that is left needs an orderly end.
+    os._exit(0)

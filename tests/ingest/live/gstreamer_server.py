@@ -12,13 +12,18 @@ Gst.init(None)
 server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service("0")
-factory = GstRtspServer.RTSPMediaFactory()
-factory.set_launch(
-    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=180,framerate=15/1 "
-    "! x264enc tune=zerolatency key-int-max=15 ! rtph264pay name=pay0 pt=96 )"
-)
-factory.set_shared(True)
-server.get_mount_points().add_factory("/test", factory)
+PICTURES = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=192,framerate=15/1"
+ENCODERS = {
+    "h264": "x264enc tune=zerolatency key-int-max=15 ! rtph264pay",
+    "sliced": "x264enc tune=zerolatency sliced-threads=true threads=4 key-int-max=15 ! rtph264pay",
+    "hevc": "x265enc tune=zerolatency key-int-max=15 ! rtph265pay",
+    "mjpeg": "jpegenc ! rtpjpegpay",
+}
+for name, encoder in ENCODERS.items():
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(f"( {PICTURES} ! {encoder} name=pay0 pt={26 if name == 'mjpeg' else 96} )")
+    factory.set_shared(True)
+    server.get_mount_points().add_factory(f"/{name}", factory)
 server.attach(None)
 sys.stdout.write(f"{server.get_bound_port()}\n")
 sys.stdout.flush()

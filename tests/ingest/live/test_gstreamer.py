@@ -10,9 +10,10 @@ import pytest
 
 from app.core.types import Size
 from app.ingest.camera.credentials import Credentials
+from app.ingest.live.process import Event, LiveFrame
 from app.ingest.live.wire import Opened, Transport
 from tests.ingest.camera.client import RunningCamera
-from tests.ingest.live.test_process import Open, frames, open_stream
+from tests.ingest.live.test_process import Open, events, frames, open_stream
 
 __all__ = ["open_stream"]
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -20,7 +21,7 @@ SERVER = Path(__file__).with_name("gstreamer_server.py")
 PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-tools gstreamer1.0-plugins-good/-bad/-ugly"
 FIND = (
     "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
-    "Gst.init(None); assert Gst.ElementFactory.find('x264enc')"
+    "Gst.init(None); assert all(map(Gst.ElementFactory.find, ['x264enc', 'x265enc', 'jpegenc', 'rtpjpegpay']))"
 )
 
 
@@ -39,23 +40,27 @@ def server() -> Iterator[str]:
         pytest.skip(f"GStreamer's RTSP server is not installed: apt-get install {PACKAGES}")
     with subprocess.Popen([SYSTEM_PYTHON, str(SERVER)], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout
-        yield f"rtsp://127.0.0.1:{int(process.stdout.readline())}/test"
+        yield f"rtsp://127.0.0.1:{int(process.stdout.readline())}"
         process.kill()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_its_server_is_watched(server: str, open_stream: Open, transport: Transport) -> None:
-    process = open_stream(server, transport=transport)
+@pytest.mark.parametrize("name", ["h264", "sliced", "hevc", "mjpeg"])
+def test_its_server_is_watched(server: str, open_stream: Open, name: str, transport: Transport) -> None:
+    process = open_stream(f"{server}/{name}", transport=transport)
     opened = process.take(10.0)
     assert isinstance(opened, Opened)
-    assert opened.codec == "h264"
+    assert opened.codec == ("h264" if name == "sliced" else name)
     shown = frames(process, 30)
-    assert shown[-1].frame.size == Size(320, 180)
+    assert shown[-1].frame.size == Size(320, 192)
     steps = np.diff([item.frame.pts_s for item in shown])
     assert np.median(steps) == pytest.approx(1 / 15, abs=0.01)
-    captured = shown[-1].frame.capture
-    assert captured is not None
-    assert captured.source == "rtcp"
+    events(process, _is_dated_by_its_sender)
+
+
+def _is_dated_by_its_sender(event: Event) -> bool:
+    """Its reports come every few seconds."""
+    return isinstance(event, LiveFrame) and event.frame.capture is not None and event.frame.capture.source == "rtcp"
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
