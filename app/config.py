@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     source_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
         (),
         description="Stream addresses that may be opened besides public ones: networks (10.0.0.0/8), addresses, hosts.",
+    )
+    source_tls_verify: bool = Field(
+        True, description="Whether encrypted streams (rtsps://) need a certificate that an authority vouches for."
+    )
+    source_ca_file: FilePath | None = Field(
+        None, description="Certificates of the authorities, or cameras, that are believed, in PEM; null: the system's."
     )
     source_root: Path | None = Field(
         None, description="Folder whose recordings sessions may name as sources; null: none may be named."

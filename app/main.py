@@ -97,7 +97,13 @@ def create_app(
     catalogue = DetectorCatalogue(detector, model_folders(settings), detectors.get)
     cores = available_cores()
     queue = DetectionQueue(clock, max(1, cores // (settings.detector_threads or cores)))
-    opener = Opener(parse_policy(settings.source_allow), settings.source_root, settings.hwaccel)
+    opener = Opener(
+        parse_policy(settings.source_allow),
+        settings.source_root,
+        settings.hwaccel,
+        settings.source_tls_verify,
+        settings.source_ca_file,
+    )
     tools = SessionTools(
         clock=clock,
         wall_s=wall_s,

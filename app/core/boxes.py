@@ -33,10 +33,12 @@ def sizes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def intersection(a: NDArray[Real], b: NDArray[Real]) -> NDArray[Real]:
     """Pairwise overlap areas (N, M) of a (N, 4) and b (M, 4)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    size = np.maximum(high - low, 0)
-    return size[..., 0] * size[..., 1]
+    # Side by side: tables of pairs are quicker than a table of pairs of pairs.
+    left, top, right, bottom = a.T[:, :, None]
+    other_left, other_top, other_right, other_bottom = b.T
+    width = np.minimum(right, other_right) - np.maximum(left, other_left)
+    height = np.minimum(bottom, other_bottom) - np.maximum(top, other_top)
+    return np.maximum(width, 0) * np.maximum(height, 0)
 
 
 def iou(a: NDArray[Real], b: NDArray[Real]) -> NDArray[Real]:
@@ -55,9 +57,13 @@ def coverage(a: NDArray[Real], b: NDArray[Real]) -> NDArray[Real]:
 
 def contains(outer: NDArray[np.float32], inner: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Pairwise (N, M): does each box of `outer` contain each box of `inner`, edges included?"""
-    low = outer[:, None, :2] <= inner[None, :, :2]
-    high = outer[:, None, 2:] >= inner[None, :, 2:]
-    return np.all(low & high, axis=2)
+    left, top, right, bottom = outer.T[:, :, None]
+    own_left, own_top, own_right, own_bottom = inner.T
+    is_inside: NDArray[np.bool_] = left <= own_left
+    is_inside &= top <= own_top
+    is_inside &= right >= own_right
+    is_inside &= bottom >= own_bottom
+    return is_inside
 
 
 def clip(boxes: Boxes, width: float, height: float) -> Boxes:

@@ -108,22 +108,31 @@ class Scene:
     """Stream time since the detector last looked at anything."""
 
 
-def worth_of_look(tracks: TrackTable, scale: NDArray[np.floating], acuity: Acuity) -> NDArray[np.float64]:
-    """(..., N) expected worth of showing each track at `scale` (broadcast with N), in objects mended.
+class WorthOfLooks:
+    """What it is worth to show tracks, in objects mended.
 
     A look mends tracks that failed, settles those of which few looks are known, and sharpens those that were
     last seen smaller than now.
     """
-    on_canvas = tracks.heights * scale
-    blind = np.where(on_canvas <= tracks.missed_height_px * 1.2, BLIND_FACTOR, 1.0)
-    seen = acuity.clarity(on_canvas) * blind
-    found = acuity.detectability(on_canvas) * blind
-    evidence = tracks.evidence.astype(np.float64)
-    credibility = tracks.credibility.astype(np.float64)
-    mending = tracks.failure * credibility
-    doubt = DOUBT_WEIGHT * credibility * (1 - evidence) / (tracks.n_looks + 1)
-    sharpening = SHARPEN_WEIGHT * credibility * np.maximum(seen - tracks.clarity, 0)
-    return np.asarray(mending * found + doubt * seen + sharpening)
+
+    def __init__(self, tracks: TrackTable, acuity: Acuity) -> None:
+        self._acuity = acuity
+        self._heights = tracks.heights
+        self._blind_px = tracks.missed_height_px * 1.2
+        self._clarity = tracks.clarity
+        credibility = tracks.credibility.astype(np.float64)
+        self._mending = tracks.failure * credibility
+        self._doubt = DOUBT_WEIGHT * credibility * (1 - tracks.evidence.astype(np.float64)) / (tracks.n_looks + 1)
+        self._sharpening = SHARPEN_WEIGHT * credibility
+
+    def at(self, scale: NDArray[np.floating], rows: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.float64]:
+        """(..., N) for each track, or each of `rows`, shown at `scale` (broadcast with those)."""
+        on_canvas = self._heights[rows] * scale
+        blind = np.where(on_canvas <= self._blind_px[rows], BLIND_FACTOR, 1.0)
+        seen = self._acuity.clarity(on_canvas) * blind
+        found = self._acuity.detectability(on_canvas) * blind
+        sharpening = self._sharpening[rows] * np.maximum(seen - self._clarity[rows], 0)
+        return np.asarray(self._mending[rows] * found + self._doubt[rows] * seen + sharpening)
 
 
 class Planner(Protocol):
@@ -138,12 +147,13 @@ def plan_look(scene: Scene, config: PipelineConfig, price_per_pixel: float, *, m
     Args:
         must_look: look at the whole frame on the largest canvas whatever it costs (first frame, scene cut).
     """
-    whole = _whole_frames(scene)
+    outlook = _Outlook.of(scene)
+    whole = _whole_frames(scene, outlook)
     if must_look:
         n_frames = FIRST_LOOK_FRAMES if math.isinf(scene.since_look_s) else NEW_SCENE_FRAMES
         affordable = sum(rung.pixels <= n_frames * config.megapixels_per_frame * 1e6 for rung in scene.ladder)
         return _only_whole(scene, whole, max(affordable - 1, 0), price_per_pixel, "the first look at a scene")
-    parts = _parts(scene, config, price_per_pixel)
+    parts = _parts(scene, outlook, config, price_per_pixel)
     looks = [_Look(rung, candidate.value) for rung, candidate in zip(scene.ladder, whole, strict=True)]
     looks += [_Look(rung, value, is_whole=False) for rung in scene.ladder if (value := _value_on(parts, rung))]
     pixels_per_s = config.megapixels_per_frame * 1e6 / max(scene.frame_interval_s, SHORTEST_INTERVAL_S)
@@ -194,31 +204,55 @@ def _grown(interval_s: float) -> float:
 # ---------------------------------------------------------------------------------------------- candidates
 
 
-def _whole_frames(scene: Scene) -> list[Candidate]:
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """What looks at a scene may be expected to bring."""
+
+    tracks: WorthOfLooks
+    whole_scales: tuple[float, ...]
+    """Of the whole frame on each canvas of the ladder,"""
+    news_in_whole: tuple[float, ...]
+    """and how many new objects it may be expected to show."""
+    window_scales: tuple[float, ...]
+    """Of each of `WINDOWS`,"""
+    news_at_window_scale: tuple[float, ...]
+    """and what the whole frame would show at it: more than any window."""
+
+    @classmethod
+    def of(cls, scene: Scene) -> "_Outlook":
+        width, height = scene.frame
+        top = scene.ladder[-1]
+        whole = tuple(min(rung.width / width, rung.height / height) for rung in scene.ladder)
+        windows = tuple(min(scale, top.width / size.width, top.height / size.height) for size, scale in WINDOWS)
+        news = scene.discovery.value_of_frame(np.array(whole + windows)).tolist()
+        n = len(whole)
+        return cls(WorthOfLooks(scene.tracks, scene.acuity), whole, tuple(news[:n]), windows, tuple(news[n:]))
+
+
+def _whole_frames(scene: Scene, outlook: _Outlook) -> list[Candidate]:
     """The whole frame on each canvas of the ladder."""
     width, height = scene.frame
-    scales = np.array([min(rung.width / width, rung.height / height) for rung in scene.ladder])
-    values = worth_of_look(scene.tracks, scales[:, None], scene.acuity).sum(axis=1) + scene.discovery.value_of_frame(
-        scales
-    )
+    values = outlook.tracks.at(np.array(outlook.whole_scales)[:, None]).sum(axis=1) + np.array(outlook.news_in_whole)
     return [
         Candidate("frame", (0, 0, width, height), _target_size(width, height, scale, rung), value)
-        for rung, scale, value in zip(scene.ladder, scales.tolist(), values.tolist(), strict=True)
+        for rung, scale, value in zip(scene.ladder, outlook.whole_scales, values.tolist(), strict=True)
     ]
 
 
-def _parts(scene: Scene, config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
+def _parts(scene: Scene, outlook: _Outlook, config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
     """Everything smaller than the whole frame, most value per pixel first."""
     if not config.parts.patches:
         return []
-    parts = _object_patches(scene, config, price_per_pixel)
-    parts += _windows(scene, price_per_pixel, with_tiles=config.parts.tiles)
+    parts = _object_patches(scene, outlook.tracks, config, price_per_pixel)
+    parts += _windows(scene, outlook, price_per_pixel, with_tiles=config.parts.tiles)
     parts += _cut_objects(scene)
     worthy = [part for part in parts if part.value >= MIN_WORTH * price_per_pixel * part.pixels]
     return sorted(worthy, key=lambda part: -part.value / part.pixels)
 
 
-def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float) -> list[Candidate]:
+def _object_patches(
+    scene: Scene, worth_of: WorthOfLooks, config: PipelineConfig, price_per_pixel: float
+) -> list[Candidate]:
     """A patch for each track that deserves one; a neighbour that fits in rides along."""
     tracks, top = scene.tracks, scene.ladder[-1]
     if not len(tracks):
@@ -236,17 +270,20 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
     high = np.ceil(np.clip(tracks.boxes[:, 2:] + margin, low + 1, np.array(scene.frame)))
     extent = high - low
     scale = np.minimum(scale, (np.array(top, np.float32) / extent).min(axis=1))
-    worth = worth_of_look(tracks, scale, scene.acuity)
+    worth = worth_of.at(scale)
     pixels = np.prod(extent * scale[:, None] + GUTTER_PX, axis=1)
-    source = np.concatenate([low, high], axis=1).astype(np.float32)
-    inside = contains(source, clip(tracks.boxes, *scene.frame))
-    worth_shared = worth_of_look(tracks, scale[:, None], scene.acuity)
     open_rows = worth >= MIN_WORTH * price_per_pixel * pixels
+    source = np.concatenate([low, high], axis=1).astype(np.float32)
+    rides_along = contains(source, clip(tracks.boxes, *scene.frame)) & open_rows & open_rows[:, None]
+    np.fill_diagonal(rides_along, val=False)
+    hosts, guests = np.nonzero(rides_along)
+    worth_shared = np.zeros(rides_along.shape)
+    worth_shared[hosts, guests] = worth_of.at(scale[hosts], guests)
     found: list[Candidate] = []
     for row in np.argsort(-worth / pixels, kind="stable").tolist():
         if not open_rows[row] or len(found) == MAX_OBJECT_CANDIDATES:
             continue
-        rides = np.flatnonzero(inside[row] & open_rows & (np.arange(len(tracks)) != row))
+        rides = np.flatnonzero(rides_along[row] & open_rows)
         value = float(worth[row] + worth_shared[row, rides].sum())
         open_rows[rides[worth_shared[row, rides] >= RIDE_SHARE * worth[rides]]] = False
         open_rows[row] = False
@@ -256,13 +293,11 @@ def _object_patches(scene: Scene, config: PipelineConfig, price_per_pixel: float
     return found
 
 
-def _windows(scene: Scene, price_per_pixel: float, *, with_tiles: bool) -> list[Candidate]:
+def _windows(scene: Scene, outlook: _Outlook, price_per_pixel: float, *, with_tiles: bool) -> list[Candidate]:
     """Tiles where births are overdue, and places where something moves that no track explains."""
     found = []
     top = scene.ladder[-1]
-    scales = [min(scale, top.width / size.width, top.height / size.height) for size, scale in WINDOWS]
-    in_all = scene.discovery.value_of_frame(np.array(scales))
-    for (size, _), scale, most in zip(WINDOWS, scales, in_all.tolist(), strict=True):
+    for (size, _), scale, most in zip(WINDOWS, outlook.window_scales, outlook.news_at_window_scale, strict=True):
         pixels = size.pixels * scale**2
         if min(size.width / scene.frame.width, size.height / scene.frame.height) >= 1:
             continue

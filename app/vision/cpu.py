@@ -6,6 +6,8 @@ Source-frame coordinates are continuous (a pixel's centre is at +0.5); OpenCV's 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -71,14 +73,13 @@ class CpuFrame:
             self.half = BgrPicture(_halved(picture.pixels))
             grey = cv2.cvtColor(self.half.pixels, cv2.COLOR_BGR2GRAY)
             self.luma = _shrunk(grey, reduced)
-        self._thumbnail: NDArray[np.float32] | None = None
+        self._thumbnail: _Thumbnail | None = None
 
     @property
-    def thumbnail(self) -> NDArray[np.float32]:
+    def thumbnail(self) -> "_Thumbnail":
         """The luma as a small picture; made when first asked for."""
         if self._thumbnail is None:
-            small = cv2.resize(self.luma, THUMBNAIL, interpolation=cv2.INTER_AREA)
-            self._thumbnail = small.astype(np.float32)
+            self._thumbnail = _Thumbnail(cv2.resize(self.luma, THUMBNAIL, interpolation=cv2.INTER_AREA))
         return self._thumbnail
 
     def at_most(self, scale: float) -> Picture:
@@ -88,6 +89,49 @@ class CpuFrame:
         if self.half is None:
             self.half = _halve(self.picture)
         return self.half
+
+
+class _Thumbnail:
+    """A frame's luma as a small picture, and what is known of it."""
+
+    __slots__ = ("is_flat", "middle", "pixels", "unit")
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels.astype(np.float32)
+        self.middle = self.pixels[SWING.height : -SWING.height, SWING.width : -SWING.width]
+        """Of which all is still in view after any swing."""
+        centred = self.pixels - self.pixels.mean()
+        norm = np.linalg.norm(centred)
+        self.is_flat = bool(norm <= FLAT * math.sqrt(centred.size))
+        self.unit = centred if self.is_flat else centred / norm
+
+    @property
+    def has_flat_middle(self) -> bool:
+        return float(self.middle.std()) <= FLAT
+
+    def correlation(self, other: "_Thumbnail") -> float:
+        """Of two that are not flat, -1 to 1."""
+        return float(np.vdot(self.unit, other.unit))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shifts:
+    """All that are tried between two thumbnails, in pixels of the frame."""
+
+    across: NDArray[np.float32]
+    """(columns,)"""
+    down: NDArray[np.float32]
+    """(rows, 1)"""
+    distance: NDArray[np.float32]
+    """(rows, columns) from none."""
+
+
+@lru_cache(maxsize=32)
+def _shifts(frame: Size) -> _Shifts:
+    scale = np.array(frame, np.float32) / np.array(THUMBNAIL, np.float32)
+    across = np.arange(-SWING.width, SWING.width + 1) * scale[0]
+    down = np.arange(-SWING.height, SWING.height + 1)[:, None] * scale[1]
+    return _Shifts(across, down, np.hypot(across, down))
 
 
 class CpuVision:
@@ -235,22 +279,17 @@ class CpuVision:
         self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
     ) -> Alignment:
         before, after = _own(earlier).thumbnail, _own(later).thumbnail
-        is_flat = [float(picture.std()) <= FLAT for picture in (before, after)]
-        if any(is_flat):
-            return Alignment(NO_SHIFT, 0.0 if all(is_flat) else 1.0)
-        at_rest = float(np.corrcoef(before.ravel(), after.ravel())[0, 1])
-        middle = before[SWING.height : -SWING.height, SWING.width : -SWING.width]
-        if float(middle.std()) <= FLAT:
+        if before.is_flat or after.is_flat:
+            return Alignment(NO_SHIFT, 0.0 if before.is_flat and after.is_flat else 1.0)
+        at_rest = before.correlation(after)
+        if before.has_flat_middle:
             return Alignment(NO_SHIFT, float(np.clip(1 - at_rest, 0, 1)))
-        likeness = cv2.matchTemplate(after, middle, cv2.TM_CCOEFF_NORMED)
-        scale = np.array(later.size, np.float32) / np.array(THUMBNAIL, np.float32)
-        across = np.arange(-SWING.width, SWING.width + 1) * scale[0]
-        down = np.arange(-SWING.height, SWING.height + 1)[:, None] * scale[1]
-        from_rest = np.hypot(across, down)
-        from_expected = np.hypot(across - expected_px[0], down - expected_px[1])
-        surprise = np.minimum(from_rest, from_expected) / later.size.width
+        likeness = cv2.matchTemplate(after.pixels, before.middle, cv2.TM_CCOEFF_NORMED)
+        shifts = _shifts(later.size)
+        from_expected = np.hypot(shifts.across - expected_px[0], shifts.down - expected_px[1])
+        surprise = np.minimum(shifts.distance, from_expected) / later.size.width
         row, column = np.unravel_index((likeness - SURPRISE_PRICE * surprise).argmax(), likeness.shape)
-        shift_px = (np.array([column - SWING.width, row - SWING.height]) * scale).astype(np.float32)
+        shift_px = np.array([shifts.across[column], shifts.down[row, 0]], np.float32)
         return Alignment(shift_px, float(np.clip(1 - max(likeness[row, column], at_rest), 0, 1)))
 
     def canvas(

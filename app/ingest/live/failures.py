@@ -22,7 +22,7 @@ _FAILURES: Mapping[StreamFault, tuple[type[SourceError], str]] = MappingProxyTyp
         "authentication": (StreamUnauthorised, "wants another user or password: write rtsp://USER:PASSWORD@HOST/PATH"),
         "not_found": (StreamNotFound, "has no such stream: check the path"),
         "codec": (StreamUndecodable, "sends nothing that can be decoded"),
-        "tls": (StreamTlsFailed, "cannot be reached by TLS"),
+        "tls": (StreamTlsFailed, "cannot be reached by TLS: if its certificate is its own, name it in source_ca_file"),
         "timeout": (StreamTimedOut, "does not answer"),
         "protocol": (StreamBroken, "sends what is no stream"),
         "forbidden": (AddressForbidden, "sends us to another address, which is not followed"),

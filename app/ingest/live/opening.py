@@ -1,8 +1,10 @@
 """From what a session names to a decoding process, by what the operator allows."""
 
+import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from app.core.errors import AddressForbidden, SourceError, StreamUnreachable
 from app.ingest.live.address import AddressPolicy, check, pin
@@ -21,6 +23,10 @@ class Opener:
     root: Path | None = None
     """Folder of the recordings that may be opened; None: none may be."""
     hwaccel: str | None = None
+    tls_verify: bool = True
+    """Encrypted streams only from whom an authority vouches for,"""
+    ca_file: Path | None = None
+    """one of these; None: of the system's."""
     open_timeout_s: float = 10.0
 
     def check(self, kind: Kind, address: str, *, is_trusted: bool = False) -> None:
@@ -50,11 +56,19 @@ class Opener:
             path = str(self._below_root(address))
             return DecoderProcess(Order("file", path, None, transport, self.open_timeout_s, self.hwaccel, _N_SLOTS))
         if is_trusted:
-            url, host = address, None
+            url, number = address, None
         else:
             pinned = pin(address, self.policy)
-            url, host = pinned.url, pinned.host
-        return DecoderProcess(Order("rtsp", url, host, transport, self.open_timeout_s, self.hwaccel, _N_SLOTS))
+            url, number = pinned.url, pinned.host
+        order = Order("rtsp", url, number, transport, self.open_timeout_s, self.hwaccel, _N_SLOTS)
+        return DecoderProcess(self._believing(order, urlsplit(address)))
+
+    def _believing(self, order: Order, address: SplitResult) -> Order:
+        """An order for a stream, with what its certificate has to say."""
+        if address.scheme != "rtsps" or not self.tls_verify:
+            return order
+        authorities = self.ca_file or ssl.get_default_verify_paths().cafile
+        return replace(order, certified_host=address.hostname, ca_file=authorities and str(authorities))
 
     def _below_root(self, name: str) -> Path:
         if self.root is None:

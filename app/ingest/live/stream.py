@@ -152,6 +152,9 @@ def _open(order: Order) -> tuple[InputContainer, bool]:
     if order.kind == "file":
         return opened({}), False
     options = {**_OPTIONS, "rtsp_transport": order.transport}
+    if order.certified_host:
+        options |= {"tls_verify": "1", "verifyhost": order.certified_host}
+        options |= {"ca_file": order.ca_file} if order.ca_file else {}
     with suppress(av.InvalidDataError):
         return opened(options | _IN_PIECES), True
     # It tells no parameters, and we came in the midst of a picture: FFmpeg's parser waits for a better moment.

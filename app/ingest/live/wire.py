@@ -32,6 +32,10 @@ class Order:
     """A device that FFmpeg knows, as `cuda`; software takes its place where it fails."""
     n_slots: int
     """Pictures that the shared memory holds."""
+    certified_host: str | None = None
+    """Whom an encrypted stream's certificate must be for; None: whoever it is for, by whomever;"""
+    ca_file: str | None = None
+    """and the authorities that are believed."""
 
 
 @dataclass(frozen=True, slots=True)
