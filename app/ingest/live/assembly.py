@@ -2,7 +2,7 @@
 
 H.264 and H.265 do not say where a picture ends, so FFmpeg's parser gives one out when the next begins: at 15 frames a
 second it is 67 ms old before it is decoded. But the pieces of a picture come close together, so that a short silence
-tells as well.
+after as many slices as the pictures before had tells as well.
 """
 
 import threading
@@ -14,13 +14,13 @@ from typing import Literal
 
 _LEAST_SILENCE_S = 0.004
 _SILENCE_FACTOR = 3.0
-"""A silence tells if it is so many times longer than those within pictures."""
-_SILENCE_DECAY = 0.999
-"""With each picture: a machine that was busy once is not taken for a slow network for ever."""
+"""After fewer slices than usual, a silence tells if it is so many times longer than those within pictures,"""
 _LONGEST_SILENCE_SHARE = 0.5
-"""Of the time between pictures: where more must be waited for, the next picture is."""
+"""and no longer than this share of the time between pictures: else the next picture is waited for."""
+_N_REMEMBERED = 30
+"""Pictures that tell how many slices are usual, and how long they take."""
 _N_LEARNING = 5
-"""Pictures for whose end the next one is waited for, to learn how the pieces of this stream come."""
+"""Pictures for whose end the next one is waited for, to learn that."""
 _LARGEST_BYTES = 32 << 20
 """Whatever is longer is no picture."""
 _MOST_WAITING = 8
@@ -41,6 +41,21 @@ class Piece:
     """Time of day of capture, if the sender tells it."""
 
 
+@dataclass(slots=True)
+class _Course:
+    """How a picture came."""
+
+    n_slices: int = 0
+    longest_silence_s: float = 0.0
+    """Between its slices."""
+    is_torn: bool = False
+    """It seemed whole before it was."""
+
+    def go_on(self, place: _Place, silence_s: float) -> None:
+        self.n_slices += place in {"first slice", "slice"}
+        self.longest_silence_s = max(self.longest_silence_s, silence_s)
+
+
 class Assembler:
     """Puts the pieces of one stream's pictures together. Used by one thread at a time."""
 
@@ -52,27 +67,29 @@ class Assembler:
         """
         self._slice_at = _SLICES.get(codec)
         self._longest_silence_s = _LONGEST_SILENCE_SHARE * period_s
-        self._silence_s = _LEAST_SILENCE_S
         self._pieces: list[Piece] = []
         self._n_bytes = 0
-        self._has_slice = False
-        """The picture in hand has more than what may go before it, as parameters."""
-        self._may_be_whole = False
         self._came_s = 0.0
         """When the newest piece did."""
+        self._ends_unit = False
+        """It may be the last of its NAL unit."""
         self._largest_continuation = 0
-        self._n_pictures = 0
+        self._in_hand = _Course()
+        self._taken: deque[_Course] = deque(maxlen=_N_REMEMBERED)
         self._taken_pts: int | None = None
-        self._is_torn = False
-        """More came of the picture that was taken last."""
         self.n_torn = 0
         """Pictures that a silence seemed to end, and that went on."""
 
     @property
     def due_s(self) -> float | None:
         """When the picture in hand may be taken as whole; None: not before the next one begins."""
-        is_telling = self._n_pictures >= _N_LEARNING and self._silence_s <= self._longest_silence_s
-        return self._came_s + self._silence_s if self._may_be_whole and is_telling else None
+        if not self._in_hand.n_slices or not self._ends_unit or len(self._taken) < _N_LEARNING:
+            return None
+        if self._in_hand.n_slices >= max(course.n_slices for course in self._taken):
+            return self._came_s + _LEAST_SILENCE_S
+        longest_s = max(course.longest_silence_s for course in self._taken)
+        silence_s = max(_LEAST_SILENCE_S, _SILENCE_FACTOR * longest_s)
+        return self._came_s + silence_s if silence_s <= self._longest_silence_s else None
 
     def add(self, piece: Piece, now_s: float) -> Piece | None:
         """Take the next piece; returns the picture before it, if that was still in hand.
@@ -82,19 +99,17 @@ class Assembler:
         """
         place = self._place_of(piece.data)
         if not self._pieces and self._goes_on(piece, place):
-            # Of no use any more; but the next silence has to be longer.
-            self.n_torn += not self._is_torn
-            self._is_torn = True
-            self._learn_silence(now_s)
+            # Of no use any more; but it has to be waited for the next time.
+            self._taken[-1].go_on(place, now_s - self._came_s)
+            self.n_torn += not self._taken[-1].is_torn
+            self._taken[-1].is_torn = True
             return None
         whole = self.take() if self._is_of_another(piece, place) else None
-        if self._may_be_whole:
-            self._learn_silence(now_s)
+        self._in_hand.go_on(place, now_s - self._came_s if self._in_hand.n_slices and self._ends_unit else 0.0)
         self._pieces.append(piece)
         self._n_bytes += len(piece.data)
-        self._has_slice |= place != "beside"
         self._came_s = now_s
-        self._may_be_whole = self._has_slice and self._ends_unit(piece.data, place)
+        self._ends_unit = self._may_end_unit(piece.data, place)
         return whole
 
     def take(self) -> Piece | None:
@@ -104,28 +119,27 @@ class Assembler:
         first = self._pieces[0]
         whole = Piece(b"".join(piece.data for piece in self._pieces), first.pts, first.reported_s)
         self._pieces, self._n_bytes = [], 0
-        self._has_slice = self._may_be_whole = self._is_torn = False
+        self._taken.append(self._in_hand)
+        self._in_hand = _Course()
         self._taken_pts = first.pts
-        self._n_pictures += 1
-        self._silence_s = max(_LEAST_SILENCE_S, _SILENCE_DECAY * self._silence_s)
         return whole
 
     def _goes_on(self, piece: Piece, place: _Place) -> bool:
         """Whether a piece is one more of the picture that was taken last."""
-        return bool(self._n_pictures) and place in {"slice", "rest"} and piece.pts in {None, self._taken_pts}
+        return bool(self._taken) and place in {"slice", "rest"} and piece.pts in {None, self._taken_pts}
 
     def _is_of_another(self, piece: Piece, place: _Place) -> bool:
         """Whether a piece belongs to another picture than the one in hand."""
         if not self._pieces:
             return False
         is_of_another_time = piece.pts is not None and piece.pts != self._pieces[0].pts
-        return is_of_another_time or (place == "first slice" and self._has_slice) or self._n_bytes > _LARGEST_BYTES
+        return (
+            is_of_another_time
+            or (place == "first slice" and self._in_hand.n_slices > 0)
+            or self._n_bytes > _LARGEST_BYTES
+        )
 
-    def _learn_silence(self, now_s: float) -> None:
-        """It was none between two pictures."""
-        self._silence_s = max(self._silence_s, _SILENCE_FACTOR * (now_s - self._came_s))
-
-    def _ends_unit(self, data: bytes, place: _Place) -> bool:
+    def _may_end_unit(self, data: bytes, place: _Place) -> bool:
         """Whether a unit may end here: senders cut long ones into pieces of one length, and what is left."""
         if place == "rest":
             self._largest_continuation = max(self._largest_continuation, len(data))
