@@ -51,7 +51,7 @@ from app.sessions.model import FramePipeline, LiveTiming, SessionSpec, SessionTo
 from app.sessions.preview import PreviewRenderer
 from app.sessions.store import SessionStore
 from app.telemetry.metrics import Metrics
-from app.vision.cpu import CpuVision
+from app.vision.cpu import CpuVision, share_cores
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ def create_app(
             stream.kind, stream.address, stream.transport, is_trusted=stream.is_trusted
         ),
         live=LiveTiming(longest_backoff_s=settings.longest_backoff_s),
+        share_cores=partial(share_cores, cores),
     )
     store = SessionStore(settings.state_file) if settings.state_file else None
     registry = SessionRegistry(RegistryLimits(settings.max_sessions), catalogue, tools, store)

@@ -98,6 +98,7 @@ class SessionRegistry:
                     self._check_open()
                     session.start()
                     self._sessions[name] = session
+                    self._tools.share_cores(len(self._sessions))
             except BaseException:
                 self._forget(session)
                 raise
@@ -209,4 +210,5 @@ class SessionRegistry:
             with self._lock:
                 if self._sessions.get(session.id) is session:
                     del self._sessions[session.id]
+                    self._tools.share_cores(len(self._sessions))
                     self._tools.metrics.forget_session(session.id, session.status.state)

@@ -131,6 +131,8 @@ class SessionTools:
     open_stream: Callable[[StreamSpec], Stream]
     """Starts to open a stream, after the same check."""
     live: LiveTiming = LiveTiming()
+    share_cores: Callable[[int], None] = lambda _: None
+    """Told how many sessions there are, whenever that changes."""
 
 
 @dataclass(frozen=True, slots=True)

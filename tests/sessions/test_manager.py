@@ -150,6 +150,17 @@ def _never(path: Path) -> Detector:
     raise AssertionError(path)
 
 
+def test_whoever_shares_out_the_cores_knows_how_many_sessions_there_are(bench: Bench) -> None:
+    told: list[int] = []
+    tools = replace(bench.tools, share_cores=told.append)
+    registry = SessionRegistry(RegistryLimits(3), DetectorCatalogue(bench.detector, (), _never), tools)
+    registry.create(spec, "a")
+    registry.create(spec, "b")
+    registry.remove("a")
+    registry.close()
+    assert told == [1, 2, 1, 0]
+
+
 def test_memory_is_given_back_once_after_many_have_ended(registry: SessionRegistry, bench: Bench) -> None:
     for session_id in ("a", "b"):
         registry.create(spec, session_id)
