@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
@@ -22,6 +23,7 @@ from app.main import create_app
 from tests.api.conftest import Api, settings
 from tests.offline.clips import ColourDetector, image_folder
 from tests.sessions.fakes import Bench
+from tests.soak import rig
 
 WAIT_S = 15.0
 
@@ -190,3 +192,23 @@ def test_cameras_come_back_with_the_service(camera: tuple[CameraThread, str], tm
 def test_declared_sessions_that_make_no_sense_are_told_at_the_start() -> None:
     with pytest.raises(SettingsError, match=r"sessions: number 1 is not understood: source\.rtsp\.url"):
         create_app(settings(sessions=[{"source": {"kind": "rtsp"}}]), detector=ColourDetector())
+
+
+def test_a_service_that_is_killed_leaves_no_decoder_and_comes_back_with_its_cameras(
+    camera: tuple[CameraThread, str], tmp_path: Path
+) -> None:
+    _, url = camera
+
+    def is_running(api: httpx.Client) -> bool:
+        found = api.get("/sessions/cam").json()
+        return bool(found["state"] == "running" and found["last_seq"] > 3)
+
+    with rig.service(tmp_path) as (pid, api):
+        api.post("/sessions", json={"id": "cam", "source": {"kind": "rtsp", "url": url}}).raise_for_status()
+        until(lambda: is_running(api))
+        children = rig.children(pid)
+        assert children
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    with rig.service(tmp_path) as (_, api):
+        until(lambda: is_running(api))

@@ -52,12 +52,13 @@ def holdings(pid: int) -> Holdings:
         int(status["VmRSS"].split()[0]) / 1024,
         len(list(process.joinpath("fd").iterdir())),
         int(status["Threads"]),
-        len(_children(pid)),
+        len(children(pid)),
         process.joinpath("maps").read_text().count("flexpatch-planes"),
     )
 
 
-def _children(pid: int) -> list[str]:
+def children(pid: int) -> list[str]:
+    """Process ids of a process's children."""
     found = []
     for path in Path(f"/proc/{pid}").glob("task/*/children"):
         with suppress(FileNotFoundError):
@@ -68,7 +69,7 @@ def _children(pid: int) -> list[str]:
 def cpu_s(pid: int) -> float:
     """Processor time that a process and its children have taken, living and dead, in seconds."""
     found = 0.0
-    for path in [Path(f"/proc/{pid}"), *(Path(f"/proc/{child}") for child in _children(pid))]:
+    for path in [Path(f"/proc/{pid}"), *(Path(f"/proc/{child}") for child in children(pid))]:
         with suppress(FileNotFoundError):
             numbers = path.joinpath("stat").read_text().rsplit(")", 1)[1].split()
             found += sum(map(int, numbers[11:15] if path.name == str(pid) else numbers[11:13]))

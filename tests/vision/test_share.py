@@ -6,9 +6,7 @@ import pytest
 from app.vision.cpu import share_cores
 
 
-@pytest.mark.parametrize(
-    ("n_cores", "n_streams", "n_threads"), [(8, 0, 8), (8, 1, 8), (8, 3, 2), (8, 30, 1), (1, 1, 1)]
-)
+@pytest.mark.parametrize(("n_cores", "n_streams", "n_threads"), [(8, 0, 8), (8, 3, 2), (8, 30, 1), (1, 1, 1)])
 def test_streams_share_the_cores(n_cores: int, n_streams: int, n_threads: int) -> None:
     before = cv2.getNumThreads()
     try:
