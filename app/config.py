@@ -21,6 +21,11 @@ _NOT_OURS = {"FLEXPATCH_DATA"}
 _NESTED = "__"
 
 
+HardwareDecoder = Literal[
+    "amf", "cuda", "d3d11va", "d3d12va", "drm", "dxva2", "qsv", "vaapi", "vdpau", "videotoolbox", "vulkan"
+]
+"""As FFmpeg calls them."""
+
 SHIPPED_DETECTOR = "flexpatch-nano"
 
 
@@ -124,7 +129,7 @@ class Settings(BaseSettings):
         Path("flexpatch-state.db"),
         description="Keeps sessions that fetch their frames over restarts; null: they end with the service.",
     )
-    hwaccel: str | None = Field(
+    hwaccel: HardwareDecoder | None = Field(
         None, description="Device that decodes streams (cuda, qsv, vaapi, …), where it can; null: the processor."
     )
     longest_backoff_s: float = Field(

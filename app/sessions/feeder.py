@@ -111,6 +111,7 @@ class Feeder:
                     self._fed.offer(live)
                     del live  # while the next one is awaited, only who needs it holds its memory
                 case Opened() as opened:
+                    logger.info("stream opened", extra={"codec": opened.codec, "hwaccel": opened.hwaccel})
                     self._interval_s = 1 / opened.fps if opened.fps else 0.0
                 case Ended():
                     if self._spec.kind == "file":

@@ -101,7 +101,7 @@ def _serve(order: Order, sock: socket.socket) -> None:
 
 def _show(source: "_Images | Stream", order: Order, sock: socket.socket) -> None:
     """Decode and pass on, until the stream ends."""
-    send(sock, Opened(source.codec, source.fps))
+    send(sock, Opened(source.codec, source.fps, source.hwaccel))
     outlet = Outlet(sock, order.n_slots)
     period_s = 1 / (source.fps or USUAL_FPS)
     stream_clock, capture_clock = LiveClock(period_s), CaptureClock()
@@ -125,6 +125,7 @@ class _Images:
     """A folder of images, as a stream."""
 
     codec = "images"
+    hwaccel = None
 
     def __init__(self, folder: str) -> None:
         """Raises:

@@ -73,6 +73,8 @@ class Stream:
         self._context.thread_count = 1
         self._context.flags |= Flags.copy_opaque | Flags.low_delay
         self.codec = self._context.name
+        self.hwaccel = order.hwaccel if self._context.is_hwaccel else None
+        """What decodes it; None: the processor."""
         self.fps = next((float(rate) for rate in (self._video.average_rate, self._video.guessed_rate) if rate), None)
         self._assembler = Assembler(self.codec, 1 / (self.fps or USUAL_FPS))
 
@@ -145,9 +147,13 @@ def _open(order: Order) -> tuple[InputContainer, bool]:
     """The open stream, and whether its packets are pieces of pictures rather than whole ones."""
 
     def opened(options: dict[str, str]) -> InputContainer:
-        hardware = HWAccel(order.hwaccel, allow_software_fallback=True) if order.hwaccel else None
         timeouts = (order.open_timeout_s, _READ_TIMEOUT_S)
-        return av.open(order.address, options=options, timeout=timeouts, hwaccel=hardware)
+        if order.hwaccel:
+            # Software may take its place, but without a device of that kind FFmpeg does not get that far.
+            with suppress(av.error.PermissionError):
+                hardware = HWAccel(order.hwaccel, allow_software_fallback=True)
+                return av.open(order.address, options=options, timeout=timeouts, hwaccel=hardware)
+        return av.open(order.address, options=options, timeout=timeouts)
 
     if order.kind == "file":
         return opened({}), False

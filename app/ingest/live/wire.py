@@ -44,6 +44,8 @@ class Opened:
 
     codec: str
     fps: float | None
+    hwaccel: str | None = None
+    """What decodes it; None: the processor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,15 @@ def open_stream() -> Iterator[Open]:
     opened: list[DecoderProcess] = []
 
     def begin(
-        address: str, kind: Kind = "rtsp", transport: Transport = "tcp", n_slots: int = 6, only_host: str | None = None
+        address: str,
+        kind: Kind = "rtsp",
+        transport: Transport = "tcp",
+        n_slots: int = 6,
+        *,
+        only_host: str | None = None,
+        hwaccel: str | None = None,
     ) -> DecoderProcess:
-        opened.append(DecoderProcess(Order(kind, address, only_host, transport, 5.0, None, n_slots)))
+        opened.append(DecoderProcess(Order(kind, address, only_host, transport, 5.0, hwaccel, n_slots)))
         return opened[-1]
 
     yield begin
@@ -99,6 +105,15 @@ def test_a_camera_is_watched_with_the_time_of_day_it_tells(
     assert captured[-1] is not None
     assert -0.1 < time.time() - captured[-1].unix_s < 2
     assert [item.frame.seq for item in shown] == sorted({item.frame.seq for item in shown})
+
+
+@pytest.mark.parametrize("hwaccel", ["cuda", "vaapi", "qsv"])
+def test_without_such_hardware_the_processor_decodes(start: Start, open_stream: Open, hwaccel: str) -> None:
+    process = open_stream(start().url, hwaccel=hwaccel)
+    opened = process.take(WAIT_S)
+    assert isinstance(opened, Opened)
+    assert opened.hwaccel in {None, hwaccel}
+    assert frames(process, 2)[-1].frame.picture.size == SIZE
 
 
 def test_waiting_for_the_next_picture_is_no_decoding(start: Start, open_stream: Open) -> None:
