@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from app.ingest.camera.faults import MOMENTARY, Fault, Kind
 from app.ingest.camera.feed import convert
@@ -175,10 +176,15 @@ class _Soak:
             "recovery_s_by_fault": {kind: quantiles(found) for kind, found in sorted(self._recoveries.items())},
             "undisturbed_fps": {item.name: quantiles(item.rates) for item in self._watched if item.rates},
             "age_ms": quantiles(self._ages),
-            "rss_mb_per_hour": round(float(np.polyfit(times, sizes, 1)[0]) * 3600, 1) if len(times) > 2 else None,
+            "rss_mb_per_hour": _slope_per_hour(times, sizes),
+            "rss_mb_per_hour_second_half": _slope_per_hour(times[len(times) // 2 :], sizes[len(times) // 2 :]),
             "seconds": round(float(times[-1]), 1),
             "dropped": _dropped(self._api.get("/metrics").text),
         }
+
+
+def _slope_per_hour(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> float | None:
+    return round(float(np.polyfit(times_s, values, 1)[0]) * 3600, 1) if len(times_s) > 2 else None
 
 
 def _dropped(exposition: str) -> dict[str, float]:
