@@ -118,11 +118,11 @@ class _Thumbnail:
 class _Shifts:
     """All that are tried between two thumbnails, in pixels of the frame."""
 
-    across: NDArray[np.float32]
+    across: NDArray[np.float64]
     """(columns,)"""
-    down: NDArray[np.float32]
+    down: NDArray[np.float64]
     """(rows, 1)"""
-    distance: NDArray[np.float32]
+    distance: NDArray[np.float64]
     """(rows, columns) from none."""
 
 
@@ -310,12 +310,12 @@ class CpuVision:
         return self._paddings[key]
 
 
-def share_cores(n_cores: int, n_streams: int) -> None:
-    """Let so many streams work on pixels at once: OpenCV's own threads gain each of them a little, at a price.
+def share_cores(n_cores: int, n_sessions: int) -> None:
+    """Let so many sessions work on pixels at once: OpenCV's own threads gain each of them a little, at a price.
 
     Measured with 1080p on two cores, a frame takes 2 to 3 ms less with two threads, and 5 ms more of the processors.
     """
-    cv2.setNumThreads(max(1, n_cores // max(1, n_streams)))
+    cv2.setNumThreads(max(1, n_cores // max(1, n_sessions)))
 
 
 def to_bgr(picture: Picture) -> NDArray[np.uint8]:

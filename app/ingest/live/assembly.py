@@ -1,8 +1,8 @@
 """Whole encoded pictures from the pieces that come over the network, without waiting for the next picture's first one.
 
 H.264 and H.265 do not say where a picture ends, so FFmpeg's parser gives one out when the next begins: at 15 frames a
-second it is 67 ms old before it is decoded. But the pieces of a picture come close together, so that a short silence
-after as many slices as the pictures before had tells as well.
+second it is 67 ms old before it is decoded. But most senders cut all pictures into one number of slices (mostly one).
+Where they do, a picture that has as many is whole after a short silence; where they do not, the next one is waited for.
 """
 
 import threading
@@ -10,24 +10,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-_LEAST_SILENCE_S = 0.004
-_SILENCE_FACTOR = 3.0
-"""After fewer slices than usual, a silence tells if it is so many times longer than those within pictures,"""
-_LONGEST_SILENCE_SHARE = 0.5
-"""and no longer than this share of the time between pictures: else the next picture is waited for."""
-_N_REMEMBERED = 30
-"""Pictures that tell how many slices are usual, and how long they take."""
-_N_LEARNING = 5
-"""Pictures for whose end the next one is waited for, to learn that."""
+WHOLE_CODECS = frozenset({"mjpeg", "vp8", "vp9", "av1"})
+"""FFmpeg's names of those whose pictures come in one piece each, whatever the network did with them."""
+
+_SILENCE_S = 0.004
+_N_STEADY = 30
+"""Pictures in a row with as many slices as one another, before that number is relied on."""
+_MOST_TORN = 3
+"""Pictures that went on after they seemed whole, before nothing but the next picture is relied on."""
 _LARGEST_BYTES = 32 << 20
-"""Whatever is longer is no picture."""
+"""Whatever is longer is no picture,"""
+_PIECE_BYTES = 200
+"""where each piece takes so much besides its content."""
 _MOST_WAITING = 8
 """Pictures that may wait for who takes them; then it is the network's turn to hold them."""
-
-_Place = Literal["first slice", "slice", "rest", "beside"]
-"""What a piece begins with: a slice, the rest of a unit, or a unit that belongs to no picture, as parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,55 +38,51 @@ class Piece:
     """Time of day of capture, if the sender tells it."""
 
 
-@dataclass(slots=True)
-class _Course:
-    """How a picture came."""
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a piece holds of a picture."""
 
-    n_slices: int = 0
-    longest_silence_s: float = 0.0
-    """Between its slices."""
-    is_torn: bool = False
-    """It seemed whole before it was."""
-
-    def go_on(self, place: _Place, silence_s: float) -> None:
-        self.n_slices += place in {"first slice", "slice"}
-        self.longest_silence_s = max(self.longest_silence_s, silence_s)
+    n_slices: int
+    """That begin in it."""
+    begins_picture: bool
+    """One of them is its picture's first."""
+    is_rest: bool = False
+    """It goes on with a unit that began before."""
 
 
 class Assembler:
     """Puts the pieces of one stream's pictures together. Used by one thread at a time."""
 
-    def __init__(self, codec: str, period_s: float) -> None:
+    def __init__(self, codec: str) -> None:
         """
         Args:
-            codec: FFmpeg's name; pieces of all but `h264` and `hevc` are told apart by their times alone.
-            period_s: usual time between two pictures.
+            codec: FFmpeg's name: `h264`, `hevc`, or one of `WHOLE_CODECS`.
         """
         self._slice_at = _SLICES.get(codec)
-        self._longest_silence_s = _LONGEST_SILENCE_SHARE * period_s
         self._pieces: list[Piece] = []
         self._n_bytes = 0
-        self._came_s = 0.0
-        """When the newest piece did."""
+        self._n_slices = 0
+        self._picture: Piece | None = None
+        """The first piece in hand that is of the picture itself; before it come parameters and the like."""
         self._ends_unit = False
-        """It may be the last of its NAL unit."""
-        self._largest_continuation = 0
-        self._in_hand = _Course()
-        self._taken: deque[_Course] = deque(maxlen=_N_REMEMBERED)
+        """The newest piece may be the last of its unit."""
+        self._came_s = 0.0
+        """When that did."""
+        self._largest_rest = 0
+        self._steady: deque[int] = deque(maxlen=_N_STEADY)
+        """Slices of the newest pictures."""
         self._taken_pts: int | None = None
+        self._is_torn = False
+        """More came of the picture that was taken last."""
         self.n_torn = 0
-        """Pictures that a silence seemed to end, and that went on."""
+        """Pictures of which more came after they seemed whole."""
 
     @property
     def due_s(self) -> float | None:
         """When the picture in hand may be taken as whole; None: not before the next one begins."""
-        if not self._in_hand.n_slices or not self._ends_unit or len(self._taken) < _N_LEARNING:
-            return None
-        if self._in_hand.n_slices >= max(course.n_slices for course in self._taken):
-            return self._came_s + _LEAST_SILENCE_S
-        longest_s = max(course.longest_silence_s for course in self._taken)
-        silence_s = max(_LEAST_SILENCE_S, _SILENCE_FACTOR * longest_s)
-        return self._came_s + silence_s if silence_s <= self._longest_silence_s else None
+        is_usual = self._n_slices > 0 and len(self._steady) == _N_STEADY and set(self._steady) == {self._n_slices}
+        is_whole = is_usual and self._ends_unit and self.n_torn < _MOST_TORN
+        return self._came_s + _SILENCE_S if is_whole else None
 
     def add(self, piece: Piece, now_s: float) -> Piece | None:
         """Take the next piece; returns the picture before it, if that was still in hand.
@@ -97,63 +90,69 @@ class Assembler:
         Args:
             now_s: of a clock that only moves forward.
         """
-        place = self._place_of(piece.data)
-        if not self._pieces and self._goes_on(piece, place):
-            # Of no use any more; but it has to be waited for the next time.
-            self._taken[-1].go_on(place, now_s - self._came_s)
-            self.n_torn += not self._taken[-1].is_torn
-            self._taken[-1].is_torn = True
+        content = self._content_of(piece.data)
+        if self._goes_on(piece, content):
+            # Of no use any more without the rest.
+            self.n_torn += not self._is_torn
+            self._is_torn = True
             return None
-        whole = self.take() if self._is_of_another(piece, place) else None
-        self._in_hand.go_on(place, now_s - self._came_s if self._in_hand.n_slices and self._ends_unit else 0.0)
+        whole = self.take() if self._is_of_another(piece, content) else None
         self._pieces.append(piece)
-        self._n_bytes += len(piece.data)
+        self._n_bytes += len(piece.data) + _PIECE_BYTES
+        self._n_slices += content.n_slices
+        if self._picture is None and (content.n_slices or content.is_rest):
+            self._picture = piece
+        self._ends_unit = self._may_end_unit(piece.data, content)
         self._came_s = now_s
-        self._ends_unit = self._may_end_unit(piece.data, place)
         return whole
 
     def take(self) -> Piece | None:
         """The picture in hand, in one piece; None if there is none."""
         if not self._pieces:
             return None
-        first = self._pieces[0]
-        whole = Piece(b"".join(piece.data for piece in self._pieces), first.pts, first.reported_s)
-        self._pieces, self._n_bytes = [], 0
-        self._taken.append(self._in_hand)
-        self._in_hand = _Course()
-        self._taken_pts = first.pts
+        told = self._picture or self._pieces[0]
+        whole = Piece(b"".join(piece.data for piece in self._pieces), told.pts, told.reported_s)
+        self._steady.append(self._n_slices)
+        self._pieces, self._n_bytes, self._n_slices, self._picture = [], 0, 0, None
+        self._ends_unit = self._is_torn = False
+        self._taken_pts = told.pts
         return whole
 
-    def _goes_on(self, piece: Piece, place: _Place) -> bool:
+    def _goes_on(self, piece: Piece, content: _Content) -> bool:
         """Whether a piece is one more of the picture that was taken last."""
-        return bool(self._taken) and place in {"slice", "rest"} and piece.pts in {None, self._taken_pts}
-
-    def _is_of_another(self, piece: Piece, place: _Place) -> bool:
-        """Whether a piece belongs to another picture than the one in hand."""
-        if not self._pieces:
+        if self._pieces or not self._steady or content.begins_picture:
             return False
-        is_of_another_time = piece.pts is not None and piece.pts != self._pieces[0].pts
-        return (
-            is_of_another_time
-            or (place == "first slice" and self._in_hand.n_slices > 0)
-            or self._n_bytes > _LARGEST_BYTES
-        )
+        return bool(content.n_slices or content.is_rest) and piece.pts in {None, self._taken_pts}
 
-    def _may_end_unit(self, data: bytes, place: _Place) -> bool:
-        """Whether a unit may end here: senders cut long ones into pieces of one length, and what is left."""
-        if place == "rest":
-            self._largest_continuation = max(self._largest_continuation, len(data))
-        return not self._largest_continuation or len(data) < self._largest_continuation
+    def _is_of_another(self, piece: Piece, content: _Content) -> bool:
+        """Whether a piece belongs to another picture than the one in hand."""
+        if self._picture is None:
+            return self._n_bytes > _LARGEST_BYTES
+        is_of_another_time = piece.pts is not None and piece.pts != self._picture.pts
+        is_another_first = content.begins_picture and self._n_slices > 0
+        return is_of_another_time or is_another_first or self._n_bytes > _LARGEST_BYTES
 
-    def _place_of(self, data: bytes) -> _Place:
+    def _may_end_unit(self, data: bytes, content: _Content) -> bool:
+        """Senders cut long units into pieces of one length, and what is left."""
+        if content.is_rest:
+            self._largest_rest = max(self._largest_rest, len(data))
+        return not self._largest_rest or len(data) < self._largest_rest
+
+    def _content_of(self, data: bytes) -> _Content:
         if self._slice_at is None:
-            return "first slice"
-        start = data[:4].find(b"\x00\x00\x01")
-        return "rest" if start < 0 else self._slice_at(data[start + 3 : start + 6])
+            return _Content(1, begins_picture=True)
+        before, *units = data.split(b"\x00\x00\x01")
+        if before.strip(b"\x00") or not units:
+            return _Content(0, begins_picture=False, is_rest=True)
+        slices = [is_first for unit in units if (is_first := self._slice_at(unit)) is not None]
+        return _Content(len(slices), any(slices))
 
 
 class WholePictures:
-    """Pictures out of a stream's pieces, which a thread of its own reads: so silences are noticed."""
+    """Pictures out of a stream's pieces, which a thread of its own reads: so silences are noticed.
+
+    Made for a process that ends with its stream: the thread lasts as long as the pieces do.
+    """
 
     def __init__(self, pieces: Iterable[Piece], assembler: Assembler) -> None:
         """
@@ -192,9 +191,10 @@ class WholePictures:
                 self._put(piece)
         except Exception as error:  # noqa: BLE001 - it is the taker's
             self._error = error
-        with self._changed:
-            self._is_ended = True
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._is_ended = True
+                self._changed.notify_all()
 
     def _put(self, piece: Piece) -> None:
         with self._changed:
@@ -206,18 +206,19 @@ class WholePictures:
                 self._changed.notify_all()
 
 
-def _slice_in_h264(unit: bytes) -> _Place:
-    """By its type (ITU-T H.264, 7.4.1); a slice's first bit is 1 if its first macroblock is the picture's."""
-    if not unit or unit[0] & 0x1F not in {1, 5}:
-        return "beside"
-    return "first slice" if unit[1:2] >= b"\x80" else "slice"
+def _slice_in_h264(unit: bytes) -> bool | None:
+    """Whether a unit is a picture's first slice; None: no slice at all (ITU-T H.264, 7.4.1).
+
+    A slice begins with the number of its first macroblock, and 0 is written as a bit of 1.
+    """
+    return unit[1:2] >= b"\x80" if unit and unit[0] & 0x1F in {1, 5} else None
 
 
-def _slice_in_h265(unit: bytes) -> _Place:
-    """By its type (ITU-T H.265, 7.4.2); a slice's first bit is 1 if it is the picture's first."""
-    if not unit or unit[0] >> 1 & 0x3F >= 32:
-        return "beside"
-    return "first slice" if unit[2:3] >= b"\x80" else "slice"
+def _slice_in_h265(unit: bytes) -> bool | None:
+    """The same (ITU-T H.265, 7.4.2); a slice's first bit says so."""
+    return unit[2:3] >= b"\x80" if unit and unit[0] >> 1 & 0x3F < 32 else None
 
 
-_SLICES: dict[str, Callable[[bytes], _Place]] = {"h264": _slice_in_h264, "hevc": _slice_in_h265}
+_SLICES: dict[str, Callable[[bytes], bool | None]] = {"h264": _slice_in_h264, "hevc": _slice_in_h265}
+ASSEMBLED_CODECS = WHOLE_CODECS | _SLICES.keys()
+"""FFmpeg's names of those that `Assembler` takes."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+import certifi
+
 from app.core.errors import AddressForbidden, SourceError, StreamUnreachable
 from app.ingest.live.address import AddressPolicy, check, pin
 from app.ingest.live.process import DecoderProcess
@@ -56,19 +58,19 @@ class Opener:
             path = str(self._below_root(address))
             return DecoderProcess(Order("file", path, None, transport, self.open_timeout_s, self.hwaccel, _N_SLOTS))
         if is_trusted:
-            url, number = address, None
+            url, only_host = address, None
         else:
             pinned = pin(address, self.policy)
-            url, number = pinned.url, pinned.host
-        order = Order("rtsp", url, number, transport, self.open_timeout_s, self.hwaccel, _N_SLOTS)
+            url, only_host = pinned.url, pinned.host
+        order = Order("rtsp", url, only_host, transport, self.open_timeout_s, self.hwaccel, _N_SLOTS)
         return DecoderProcess(self._believing(order, urlsplit(address)))
 
     def _believing(self, order: Order, address: SplitResult) -> Order:
         """An order for a stream, with what its certificate has to say."""
         if address.scheme != "rtsps" or not self.tls_verify:
             return order
-        authorities = self.ca_file or ssl.get_default_verify_paths().cafile
-        return replace(order, certified_host=address.hostname, ca_file=authorities and str(authorities))
+        authorities = self.ca_file or ssl.get_default_verify_paths().cafile or certifi.where()
+        return replace(order, certified_host=address.hostname, ca_file=str(authorities))
 
     def _below_root(self, name: str) -> Path:
         if self.root is None:

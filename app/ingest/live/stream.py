@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from app.ingest.live.assembly import Assembler, Piece, WholePictures
+from app.ingest.live.assembly import ASSEMBLED_CODECS, Assembler, Piece, WholePictures
 from app.ingest.live.wire import Order, StreamFault
 
 USUAL_FPS = 25.0
@@ -76,7 +76,7 @@ class Stream:
         self.hwaccel = order.hwaccel if self._context.is_hwaccel else None
         """What decodes it; None: the processor."""
         self.fps = next((float(rate) for rate in (self._video.average_rate, self._video.guessed_rate) if rate), None)
-        self._assembler = Assembler(self.codec, 1 / (self.fps or USUAL_FPS))
+        self._assembler = Assembler(self.codec)
 
     @property
     def n_corrupt(self) -> int:
@@ -107,15 +107,17 @@ class Stream:
                     n_in_a_row = 0
                     yield frame
 
-    def _assembled(self) -> "Iterator[av.Packet[Any]]":
-        """A picture each, of a stream that comes in pieces."""
-        pieces = (Piece(bytes(packet), packet.pts, _reported(packet)) for packet in self._packets())
+    def _assembled(self) -> "Iterator[av.Packet[Any] | None]":
+        """A picture each, of a stream that comes in pieces; at its end None, for the decoder to give out the last."""
+        packets = (packet for packet in self._packets() if packet.size)
+        pieces = (Piece(bytes(packet), packet.pts, _reported(packet)) for packet in packets)
         for picture in WholePictures(pieces, self._assembler):
             packet = av.Packet(picture.data)
             packet.pts, packet.opaque = picture.pts, picture.reported_s
             if self._video.time_base is not None:
                 packet.time_base = self._video.time_base
             yield packet
+        yield None
 
     def _parsed(self) -> "Iterator[av.Packet[Any]]":
         """A picture each, as FFmpeg tells them apart."""
@@ -149,10 +151,13 @@ def _open(order: Order) -> tuple[InputContainer, bool]:
     def opened(options: dict[str, str]) -> InputContainer:
         timeouts = (order.open_timeout_s, _READ_TIMEOUT_S)
         if order.hwaccel:
-            # Software may take its place, but without a device of that kind FFmpeg does not get that far.
-            with suppress(av.error.PermissionError):
+            try:
                 hardware = HWAccel(order.hwaccel, allow_software_fallback=True)
                 return av.open(order.address, options=options, timeout=timeouts, hwaccel=hardware)
+            except (av.FFmpegError, OSError) as error:
+                # Without such a device FFmpeg does not get as far as software that may take its place.
+                if _fault(error, is_tls=False) != "internal":
+                    raise
         return av.open(order.address, options=options, timeout=timeouts)
 
     if order.kind == "file":
@@ -161,10 +166,19 @@ def _open(order: Order) -> tuple[InputContainer, bool]:
     if order.certified_host:
         options |= {"tls_verify": "1", "verifyhost": order.certified_host}
         options |= {"ca_file": order.ca_file} if order.ca_file else {}
+    # Where it tells no parameters and we come in the midst of a picture, FFmpeg cannot begin with a piece.
     with suppress(av.InvalidDataError):
-        return opened(options | _IN_PIECES), True
-    # It tells no parameters, and we came in the midst of a picture: FFmpeg's parser waits for a better moment.
+        container = opened(options | _IN_PIECES)
+        if _is_assembled(container):
+            return container, True
+        container.close()
     return opened(options | _AS_PARSED), False
+
+
+def _is_assembled(container: InputContainer) -> bool:
+    """Whether its pieces can be put together here; of several streams FFmpeg tells the times by its own lights."""
+    streams = container.streams
+    return len(streams) == 1 and all(stream.codec_context.name in ASSEMBLED_CODECS for stream in streams.video)
 
 
 def _peers() -> set[str]:

@@ -1,4 +1,7 @@
-"""Run by the system's Python: an RTSP server that is none of ours. Prints its port, and serves until it is ended."""
+"""Run by the system's Python: an RTSP server that is none of ours. Prints its port, and serves until it is ended.
+
+Its argument is a recording in MPEG-4 Part 2, which it cannot make itself.
+"""
 
 import sys
 
@@ -17,11 +20,16 @@ ENCODERS = {
     "h264": "x264enc tune=zerolatency key-int-max=15 ! rtph264pay",
     "sliced": "x264enc tune=zerolatency sliced-threads=true threads=4 key-int-max=15 ! rtph264pay",
     "hevc": "x265enc tune=zerolatency key-int-max=15 ! rtph265pay",
+    "together": "x264enc tune=zerolatency key-int-max=15 aud=true ! h264parse "
+    "! rtph264pay aggregate-mode=zero-latency config-interval=-1",
     "mjpeg": "jpegenc ! rtpjpegpay",
+    "vp8": "vp8enc deadline=1 keyframe-max-dist=15 ! rtpvp8pay",
 }
-for name, encoder in ENCODERS.items():
+SOURCES = {name: f"{PICTURES} ! {encoder}" for name, encoder in ENCODERS.items()}
+SOURCES["mpeg4"] = f"filesrc location={sys.argv[1]} ! qtdemux ! mpeg4videoparse config-interval=1 ! rtpmp4vpay"
+for name, source in SOURCES.items():
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(f"( {PICTURES} ! {encoder} name=pay0 pt={26 if name == 'mjpeg' else 96} )")
+    factory.set_launch(f"( {source} name=pay0 pt={26 if name == 'mjpeg' else 96} )")
     factory.set_shared(True)
     server.get_mount_points().add_factory(f"/{name}", factory)
 server.attach(None)

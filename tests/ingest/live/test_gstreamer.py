@@ -5,8 +5,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from app.core.types import Size
 from app.ingest.camera.credentials import Credentials
@@ -19,9 +21,10 @@ __all__ = ["open_stream"]
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("gstreamer_server.py")
 PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-tools gstreamer1.0-plugins-good/-bad/-ugly"
+ENCODERS = ["x264enc", "x265enc", "jpegenc", "vp8enc", "mpeg4videoparse"]
 FIND = (
     "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
-    "Gst.init(None); assert all(map(Gst.ElementFactory.find, ['x264enc', 'x265enc', 'jpegenc', 'rtpjpegpay']))"
+    f"Gst.init(None); assert all(map(Gst.ElementFactory.find, {ENCODERS}))"
 )
 
 
@@ -35,22 +38,38 @@ SINK = ["!", "rtph264depay", "!", "h264parse", "!", "fakesink", "num-buffers=40"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not _has_server():
         pytest.skip(f"GStreamer's RTSP server is not installed: apt-get install {PACKAGES}")
-    with subprocess.Popen([SYSTEM_PYTHON, str(SERVER)], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    recording = tmp_path_factory.mktemp("mpeg4") / "ball.mp4"
+    _record(recording)
+    command = [SYSTEM_PYTHON, str(SERVER), str(recording)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout
         yield f"rtsp://127.0.0.1:{int(process.stdout.readline())}"
         process.kill()
 
 
+def _record(path: Path) -> None:
+    """Fifteen seconds of noise, which takes several packets a picture."""
+    chance = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=15)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
+        for _ in range(225):
+            pixels = chance.integers(0, 256, (192, 320), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="gray")))
+        container.mux(stream.encode())
+
+
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-@pytest.mark.parametrize("name", ["h264", "sliced", "hevc", "mjpeg"])
+@pytest.mark.parametrize("name", ["h264", "sliced", "together", "hevc", "mjpeg", "vp8", "mpeg4"])
 def test_its_server_is_watched(server: str, open_stream: Open, name: str, transport: Transport) -> None:
     process = open_stream(f"{server}/{name}", transport=transport)
     opened = process.take(10.0)
     assert isinstance(opened, Opened)
-    assert opened.codec == ("h264" if name == "sliced" else name)
+    assert opened.codec == ("h264" if name in {"sliced", "together"} else name)
     shown = frames(process, 30)
     assert shown[-1].frame.size == Size(320, 192)
     steps = np.diff([item.frame.pts_s for item in shown])
