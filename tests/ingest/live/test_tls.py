@@ -57,7 +57,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
+    with source, suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
     with suppress(OSError):
