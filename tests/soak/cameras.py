@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         recording = folder / "street.mp4"
         convert(options.source, recording)
         watched = [Watched(f"cam-{n}", stack.enter_context(camera(recording))) for n in range(options.cameras)]
-        pid, api = stack.enter_context(service(folder))
+        # Few results are kept, so that what memory grows by is no longer them.
+        pid, api = stack.enter_context(service(folder, result_log_size=50))
         for item in watched:
             made = api.post("/sessions", json={"id": item.name, "source": {"kind": "rtsp", "url": item.camera.url}})
             made.raise_for_status()
