@@ -112,7 +112,8 @@ def test_without_such_hardware_the_processor_decodes(start: Start, open_stream: 
     process = open_stream(start().url, hwaccel=hwaccel)
     opened = process.take(WAIT_S)
     assert isinstance(opened, Opened)
-    assert opened.hwaccel in {None, hwaccel}
+    has_device = any(Path("/dev").glob("nvidia*")) or Path("/dev/dri").exists()
+    assert has_device or opened.hwaccel is None
     assert frames(process, 2)[-1].frame.picture.size == SIZE
 
 
