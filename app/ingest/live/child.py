@@ -21,10 +21,11 @@ from app.core.errors import SourceError
 from app.core.types import YuvPicture
 from app.ingest.file import frame_of, picture_of
 from app.ingest.live.planes import PlaneFormat, PlaneSlots
-from app.ingest.live.stream import USUAL_FPS, Stream, StreamLost
+from app.ingest.live.stream import Stream, StreamLost
 from app.ingest.live.timing import CaptureClock, LiveClock
 from app.ingest.live.wire import Decoded, Ended, Failed, Opened, Order, Reformatted, receive, send
 
+_USUAL_FPS = 25.0
 _LARGEST_DELAY_S = 0.5
 _MICROSECOND = Fraction(1, 1_000_000)
 
@@ -103,7 +104,7 @@ def _show(source: "_Images | Stream", order: Order, sock: socket.socket) -> None
     """Decode and pass on, until the stream ends."""
     send(sock, Opened(source.codec, source.fps, source.hwaccel))
     outlet = Outlet(sock, order.n_slots)
-    period_s = 1 / (source.fps or USUAL_FPS)
+    period_s = 1 / (source.fps or _USUAL_FPS)
     stream_clock, capture_clock = LiveClock(period_s), CaptureClock()
     pace = _Pace(period_s) if order.kind == "file" else None
     for frame in source.frames():

@@ -20,7 +20,6 @@ from av.video.stream import VideoStream
 from app.ingest.live.assembly import ASSEMBLED_CODECS, Assembler, Piece, WholePictures
 from app.ingest.live.wire import Order, StreamFault
 
-USUAL_FPS = 25.0
 _CORRUPT_IN_A_ROW = 250
 """Packets that cannot be decoded, after which the stream is given up."""
 _OPTIONS = {
