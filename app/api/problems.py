@@ -77,6 +77,7 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
         errors.ResultNotFound: Problem(404, "No such result", True),
         errors.StoreFailed: Problem(503, "Sessions cannot be recorded", True, 5.0),
         errors.DetectorFailed: Problem(503, "Detector failed on this frame", True, 1.0),
+        errors.BackendFailed: Problem(503, "Detector's runtime failed on this frame", True, 1.0),
         errors.DownloadFailed: Problem(502, "File could not be fetched", True),
     }
 )

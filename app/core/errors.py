@@ -35,7 +35,8 @@ FlexPatchError
 │   ├── QueueFull                the session's bounded queue; try again later
 │   └── ResultNotFound           that frame is not, or no longer, in the log
 ├── StoreFailed                  the record of sessions cannot be written or read
-├── DetectorFailed               inference itself failed
+├── DetectorFailed               the detector has no answer
+│   └── BackendFailed            because its inference runtime failed
 └── DownloadFailed               a file could not be fetched
 
 Errors carry data; `app.api.problems` alone knows status codes.
@@ -190,7 +191,11 @@ class StoreFailed(FlexPatchError):
 
 
 class DetectorFailed(FlexPatchError):
-    """The inference runtime reported an error while running the detector."""
+    """The detector has no answer: it cannot take the canvas, or its runtime failed."""
+
+
+class BackendFailed(DetectorFailed):
+    """The inference runtime reported an error; another one may do better."""
 
 
 class DownloadFailed(FlexPatchError):

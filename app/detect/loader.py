@@ -8,7 +8,8 @@ from pathlib import Path
 from app.core.errors import ModelError, ModelNotFound, ModelUnreadable
 from app.core.manifest import check_recorded
 from app.core.types import Detector
-from app.detect.onnx import OnnxDetector
+from app.detect.detector import DetectorChoices
+from app.detect.onnx import load_on_processor
 
 _ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
@@ -42,7 +43,7 @@ def load_detector(
     path = find_model(path_or_name, folders)
     if path.parent.resolve() in {folder.resolve() for folder in folders}:
         check_recorded(path)
-    return OnnxDetector(path, family=family, threads=threads, score_floor=score_floor, nms_iou=nms_iou)
+    return load_on_processor(path, DetectorChoices(family, score_floor, nms_iou), threads)
 
 
 def find_model(path_or_name: str | Path, folders: Sequence[Path] = ()) -> Path:

@@ -15,9 +15,9 @@ from app.core.types import InputSizes, Size
 from app.detect import class_names
 from app.detect.decoders import Decoder
 from app.detect.families import FAMILIES, Evidence, Family, FamilyName, Match
+from app.detect.network import Feeds, Signature, TensorSpec
 from app.detect.preprocess import Preprocessing
 
-Feeds = Mapping[str, NDArray[Any]]
 Run = Callable[[Feeds], Sequence[NDArray[Any]]]
 
 _TRIAL_SIZE = Size(192, 128)
@@ -26,34 +26,6 @@ _USUAL_SIZE = Size(640, 640)
 
 _IMAGE_TYPES = ("float32", "float16", "uint8")
 _SIZE_TYPES = ("int64", "int32", "float32")
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One declared input or output of a graph."""
-
-    name: str
-    dtype: str
-    """NumPy's name for it; ONNX's for what is no tensor, as `seq(tensor(float))`."""
-    shape: tuple[int | None, ...]
-    """None where the graph leaves it open."""
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.dtype}[{','.join('?' if side is None else str(side) for side in self.shape)}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What a graph declares."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    metadata: Mapping[str, str]
-
-    def __str__(self) -> str:
-        inputs = ", ".join(str(spec) for spec in self.inputs) or "none"
-        outputs = ", ".join(str(spec) for spec in self.outputs) or "none"
-        return f"inputs: {inputs}; outputs: {outputs}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def test_only_our_own_failures_are_5xx() -> None:
         errors.FlexPatchError,
         errors.StoreFailed,
         errors.DetectorFailed,
+        errors.BackendFailed,
         errors.DownloadFailed,
     }
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from app.core.errors import ModelError
 from app.core.types import Size
-from app.detect.onnx import OnnxDetector
+from app.detect.detector import DetectorChoices, NetworkDetector
+from app.detect.onnx import load_on_processor
 from tests.conftest import data_folder
 from tests.detect.graphs import square_finder
 
@@ -40,9 +41,21 @@ def people() -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def finder(tmp_path_factory: pytest.TempPathFactory) -> OnnxDetector:
+def finder(tmp_path_factory: pytest.TempPathFactory) -> NetworkDetector:
     """A detector of coloured squares, for any canvas."""
-    return OnnxDetector(square_finder(tmp_path_factory.mktemp("models") / "finder.onnx"))
+    return on_processor(square_finder(tmp_path_factory.mktemp("models") / "finder.onnx"))
+
+
+def on_processor(
+    path: Path,
+    *,
+    family: str | None = None,
+    score_floor: float = 0.05,
+    nms_iou: float | None = None,
+    threads: int | None = None,
+) -> NetworkDetector:
+    """A detector that ONNX Runtime runs on the processor."""
+    return load_on_processor(path, DetectorChoices(family, score_floor, nms_iou), threads)
 
 
 def canvas_with(size: Size, squares: dict[tuple[int, int], tuple[int, int, int]]) -> NDArray[np.uint8]:
@@ -56,5 +69,5 @@ def canvas_with(size: Size, squares: dict[tuple[int, int], tuple[int, int, int]]
 def error_of(path: Path, family: str | None = None) -> str:
     """The message with which a model is refused."""
     with pytest.raises(ModelError) as caught:
-        OnnxDetector(path, family=family)
+        on_processor(path, family=family)
     return str(caught.value)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from app.core import boxes as box_geometry
 from app.core.types import CanvasDetections, Size
 from app.detect.class_names import COCO_80
-from app.detect.onnx import OnnxDetector
+from app.detect.detector import NetworkDetector
+from tests.detect.conftest import on_processor
 
 Frames = dict[int, NDArray[np.uint8]]
 PERSON = 0
@@ -31,7 +32,9 @@ def letterbox(
     return canvas, scale
 
 
-def recall_of(detector: OnnxDetector, size: Size, street: Frames, people: NDArray[np.float32]) -> tuple[float, float]:
+def recall_of(
+    detector: NetworkDetector, size: Size, street: Frames, people: NDArray[np.float32]
+) -> tuple[float, float]:
     """Share of people found with an overlap of at least a half, and mean overlap of those."""
     overlaps = []
     for number, picture in street.items():
@@ -75,7 +78,7 @@ CASES = [
 def test_people_are_found_where_they_are(
     case: Case, weights: Path, street: Frames, people: NDArray[np.float32]
 ) -> None:
-    detector = OnnxDetector(weights / f"{case.file}.onnx")
+    detector = on_processor(weights / f"{case.file}.onnx")
     assert detector.family == case.family
     assert detector.class_names == COCO_80
     assert detector.input_sizes.accepts(case.size)
@@ -85,25 +88,25 @@ def test_people_are_found_where_they_are(
 
 
 @pytest.fixture(scope="module")
-def yolox(weights: Path) -> OnnxDetector:
-    return OnnxDetector(weights / "yolox_nano_dynamic.onnx")
+def yolox(weights: Path) -> NetworkDetector:
+    return on_processor(weights / "yolox_nano_dynamic.onnx")
 
 
-def test_dynamic_and_fixed_exports_agree(yolox: OnnxDetector, weights: Path, street: Frames) -> None:
-    fixed = OnnxDetector(weights / "yolox_nano_416.onnx")
+def test_dynamic_and_fixed_exports_agree(yolox: NetworkDetector, weights: Path, street: Frames) -> None:
+    fixed = on_processor(weights / "yolox_nano_416.onnx")
     for picture in street.values():
         canvas, _ = letterbox(picture, Size(416, 416), yolox.pad_value)
         agree(yolox.detect(canvas)[0], fixed.detect(canvas)[0], atol_px=0.5)
 
 
-def test_a_batch_agrees_with_its_canvases_alone(yolox: OnnxDetector, street: Frames) -> None:
+def test_a_batch_agrees_with_its_canvases_alone(yolox: NetworkDetector, street: Frames) -> None:
     canvases = [letterbox(picture, Size(416, 256), yolox.pad_value)[0] for picture in street.values()]
     together = yolox.detect(np.concatenate(canvases))
     for canvas, found in zip(canvases, together, strict=True):
         agree(yolox.detect(canvas)[0], found, atol_px=0.1)
 
 
-def test_results_repeat_and_threads_do_not_change_them(yolox: OnnxDetector, street: Frames) -> None:
+def test_results_repeat_and_threads_do_not_change_them(yolox: NetworkDetector, street: Frames) -> None:
     canvases = [
         letterbox(picture, size, yolox.pad_value)[0]
         for picture in street.values()
@@ -117,6 +120,6 @@ def test_results_repeat_and_threads_do_not_change_them(yolox: OnnxDetector, stre
         assert np.array_equal(a.scores, b.scores)
 
 
-def test_a_grey_canvas_is_empty(yolox: OnnxDetector) -> None:
+def test_a_grey_canvas_is_empty(yolox: NetworkDetector) -> None:
     canvas = np.full((1, 384, 640, 3), yolox.pad_value, np.uint8)
     assert len(yolox.detect(canvas)[0]) == 0

@@ -10,9 +10,8 @@ from app.core.errors import ModelNotRecognised, SettingsError
 from app.core.types import InputSizes, Size
 from app.detect.class_names import COCO_80
 from app.detect.families import FAMILIES
-from app.detect.onnx import OnnxDetector
 from tests.detect import encoders
-from tests.detect.conftest import error_of
+from tests.detect.conftest import error_of, on_processor
 from tests.detect.encoders import Encoder, Objects
 from tests.detect.graphs import IMAGE, constant_model, sequence_model, sized_detr, square_finder
 
@@ -50,7 +49,7 @@ def write(path: Path, encode: Encoder, n_classes: int, metadata: dict[str, str] 
 def test_every_layout_is_recognised_and_decoded(layout: str, n_classes: int, tmp_path: Path) -> None:
     family, encode = LAYOUTS[layout]
     path = write(tmp_path / "model.onnx", encode, n_classes, NAMES if n_classes == 4 else None)
-    detector = OnnxDetector(path)
+    detector = on_processor(path)
     assert detector.family == family
     assert detector.class_names == (("ant", "bee", "cat", "dog") if n_classes == 4 else COCO_80)
     assert detector.input_sizes == InputSizes((SIZE,), detector.input_sizes.stride)
@@ -66,14 +65,14 @@ def test_layouts_of_a_single_class_are_told_apart(tmp_path: Path) -> None:
     for layout in ("yolox", "yolov5", "yolov8", "yolov10"):
         family, encode = LAYOUTS[layout]
         path = constant_model(tmp_path / f"{layout}.onnx", {"o": encode(truth, SIZE, 1)[0]})
-        detector = OnnxDetector(path)
+        detector = on_processor(path)
         assert detector.family == family
         assert len(detector.detect(CANVAS)[0]) == 2
 
 
 def test_yolox_decoded_in_the_graph_keeps_yolox_input(tmp_path: Path) -> None:
     (raw,) = encoders.yolo(TRUTH, SIZE, 80, per_cell=1)
-    detector = OnnxDetector(constant_model(tmp_path / "model.onnx", {"output": raw}))
+    detector = on_processor(constant_model(tmp_path / "model.onnx", {"output": raw}))
     assert detector.family == "yolox"
     np.testing.assert_allclose(detector.detect(CANVAS)[0].boxes, TRUTH.boxes, atol=0.01)
 
@@ -81,7 +80,7 @@ def test_yolox_decoded_in_the_graph_keeps_yolox_input(tmp_path: Path) -> None:
 def test_raw_feature_maps_beside_the_decoded_output_are_ignored(tmp_path: Path) -> None:
     (raw,) = encoders.yolo(TRUTH, SIZE, 80)
     outputs = {"output": raw, "map8": np.zeros((1, 3, 16, 24, 85), np.float32)}
-    detector = OnnxDetector(constant_model(tmp_path / "model.onnx", outputs))
+    detector = on_processor(constant_model(tmp_path / "model.onnx", outputs))
     assert detector.family == "yolo"
     assert len(detector.detect(CANVAS)[0]) == 2
 
@@ -91,7 +90,7 @@ def test_detr_with_post_processing_is_told_the_canvas_size(tmp_path: Path) -> No
     path = sized_detr(
         tmp_path / "model.onnx", np.array([[2, 0]], np.int64), TRUTH.boxes[None] / unit, TRUTH.scores[None]
     )
-    detector = OnnxDetector(path)
+    detector = on_processor(path)
     assert detector.family == "detr"
     (found,) = detector.detect(CANVAS)
     np.testing.assert_allclose(found.boxes, TRUTH.boxes, atol=0.01)
@@ -100,7 +99,7 @@ def test_detr_with_post_processing_is_told_the_canvas_size(tmp_path: Path) -> No
 
 def test_rf_detr_is_known_by_its_output_names_even_with_four_classes(tmp_path: Path) -> None:
     logits, boxes = encoders.detr_queries(TRUTH, SIZE, 4)
-    detector = OnnxDetector(constant_model(tmp_path / "model.onnx", {"dets": boxes, "labels": logits}))
+    detector = on_processor(constant_model(tmp_path / "model.onnx", {"dets": boxes, "labels": logits}))
     assert detector.family == "detr"
     assert detector.pad_value == (104, 116, 124)
     np.testing.assert_allclose(detector.detect(CANVAS)[0].boxes, TRUTH.boxes, atol=0.01)
@@ -111,13 +110,13 @@ def test_the_first_detr_has_a_no_object_column(tmp_path: Path) -> None:
     logits[..., 91] = 20
     logits[0, 3, 1] = 40
     boxes = np.full((1, 5, 4), 0.5, np.float32)
-    detector = OnnxDetector(constant_model(tmp_path / "model.onnx", {"logits": logits, "pred_boxes": boxes}))
+    detector = on_processor(constant_model(tmp_path / "model.onnx", {"logits": logits, "pred_boxes": boxes}))
     (found,) = detector.detect(CANVAS)
     assert [detector.class_names[i] for i in found.class_ids] == ["person"]
 
 
 def test_a_dynamic_graph_is_known_by_a_trial(tmp_path: Path) -> None:
-    detector = OnnxDetector(square_finder(tmp_path / "model.onnx"))
+    detector = on_processor(square_finder(tmp_path / "model.onnx"))
     assert detector.family == "yolox"
     assert detector.input_sizes == InputSizes((), 32)
     assert detector.class_names == ("class_0", "class_1", "class_2")
@@ -125,12 +124,12 @@ def test_a_dynamic_graph_is_known_by_a_trial(tmp_path: Path) -> None:
 
 def test_a_dynamic_graph_that_runs_at_one_size_only_gets_that_size(tmp_path: Path) -> None:
     path = square_finder(tmp_path / "model.onnx", only_size=(96, 64), metadata={"imgsz": "[64, 96]"})
-    assert OnnxDetector(path).input_sizes.fixed == (Size(96, 64),)
+    assert on_processor(path).input_sizes.fixed == (Size(96, 64),)
 
 
 def test_a_stride_in_the_metadata_counts(tmp_path: Path) -> None:
     path = square_finder(tmp_path / "model.onnx", metadata={"stride": "64"})
-    assert OnnxDetector(path).input_sizes == InputSizes((), 64)
+    assert on_processor(path).input_sizes == InputSizes((), 64)
 
 
 def test_class_names_that_do_not_fit_the_outputs_rule_a_layout_out(tmp_path: Path) -> None:
@@ -195,8 +194,8 @@ def test_a_named_family_is_believed_where_shapes_leave_a_choice(tmp_path: Path) 
     (raw,) = encoders.yolo(TRUTH, SIZE, 80, per_cell=1)
     path = constant_model(tmp_path / "model.onnx", {"output": raw[:, 5:]})
     with pytest.raises(ModelNotRecognised):
-        OnnxDetector(path)
-    detector = OnnxDetector(path, family="yolo")
+        on_processor(path)
+    detector = on_processor(path, family="yolo")
     assert detector.family == "yolo"
     assert len(detector.detect(CANVAS)[0]) > 0
 
@@ -210,4 +209,4 @@ def test_a_named_family_that_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_unknown_families_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     path = write(tmp_path / "model.onnx", encoders.yolov8, 80)
     with pytest.raises(SettingsError, match=r"'yolo99'; choose one of .*yolox"):
-        OnnxDetector(path, family="yolo99")
+        on_processor(path, family="yolo99")

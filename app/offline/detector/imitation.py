@@ -14,7 +14,7 @@ from torch.nn import functional
 from app.core.errors import SettingsError
 from app.core.types import Detector
 from app.detect.decoders import YoloxDecoder
-from app.detect.onnx import OnnxDetector
+from app.detect.detector import NetworkDetector
 from app.offline.detector.labels import CLASSES, TEACHER_CLASSES
 from app.offline.detector.network import N_BOX, STRIDES, Levels, Shape, by_cell, separable
 
@@ -70,8 +70,8 @@ class Imitated:
         return torch.cat([rows[:, :N_BOX], shares.logit()], dim=1)
 
 
-def _has_same_cells(detector: Detector) -> TypeGuard[OnnxDetector]:
-    if not isinstance(detector, OnnxDetector) or detector.input_sizes.fixed:
+def _has_same_cells(detector: Detector) -> TypeGuard[NetworkDetector]:
+    if not isinstance(detector, NetworkDetector) or detector.input_sizes.fixed:
         return False
     return isinstance(detector.decoder, YoloxDecoder) and detector.decoder.strides == STRIDES
 
