@@ -13,6 +13,8 @@ from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
 from app.core.errors import SettingsError
 from app.core.types import Size
+from app.detect.backends import Backend
+from app.detect.tensorrt.options import LARGEST_SIDE_PX, Precision
 from app.flexpatch.config import PipelineConfig
 
 _PREFIX = "FLEXPATCH_"
@@ -91,6 +93,30 @@ class Settings(BaseSettings):
     )
     detector_threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of one detector; null: the runtime's choice."
+    )
+    backend: Backend = Field(
+        "auto",
+        description="What runs detectors: auto (the first that can), tensorrt, onnxruntime-cuda, openvino, "
+        "onnxruntime-cpu.",
+    )
+    gpu: int = Field(0, ge=0, description="CUDA's number of the GPU that detectors run on.")
+    gpu_sharing: Literal["session", "batch"] = Field(
+        "session",
+        description="On a GPU, each session works by itself (session), or canvases of several go together (batch).",
+    )
+    gpu_reserve_mb: int = Field(
+        256, ge=0, description="GPU memory that sessions leave free, in megabytes; none is admitted beyond it."
+    )
+    engine_dir: Path | None = Field(None, description="Folder of TensorRT engines; null: engines in models_dir.")
+    engine_precision: Precision = Field("half", description="Arithmetic of TensorRT engines: float, half or int8.")
+    engine_calibration: str | None = Field(
+        None, description="Pictures that int8 engines are made with, like those to come: a folder or a recording."
+    )
+    engine_max_side_px: int = Field(
+        LARGEST_SIDE_PX,
+        ge=640,
+        le=8192,
+        description="Longer side of the largest canvas of TensorRT engines, in pixels.",
     )
     failure_model: Path | None = Field(
         None,

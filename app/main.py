@@ -26,9 +26,10 @@ from app.core.clock import Clock, SystemClock
 from app.core.errors import FlexPatchError, ModelUnreadable, SettingsError
 from app.core.manifest import MANIFEST
 from app.core.types import Detector, Picture, Size
-from app.detect.background import DetectionQueue
+from app.detect.background import MOST_AT_ONCE, DetectionQueue
 from app.detect.cores import available_cores
 from app.detect.loader import DetectorStore, load_detector
+from app.detect.tensorrt.options import EngineOptions
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.failure_file import load_failure_model
@@ -293,6 +294,17 @@ def _checks(catalogue: DetectorCatalogue, registry: SessionRegistry) -> Sequence
 def model_folders(settings: Settings) -> tuple[Path, ...]:
     """Where detectors are looked up by name: the models folder, then what is shipped."""
     return settings.models_dir, SHIPPED_MODELS
+
+
+def engine_folder(settings: Settings) -> Path:
+    """Where TensorRT engines lie."""
+    return settings.engine_dir or settings.models_dir / "engines"
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """What TensorRT engines are built for."""
+    max_batch = MOST_AT_ONCE if settings.gpu_sharing == "batch" else 1
+    return EngineOptions(settings.engine_precision, max_batch, settings.engine_max_side_px)
 
 
 def _load(settings: Settings, path: Path, family: str | None) -> Detector:

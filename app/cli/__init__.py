@@ -12,6 +12,7 @@ import typer
 from app.cli.bench import bench_command
 from app.cli.camera import camera_command
 from app.cli.endings import SIGNALLED, ReaderLeft
+from app.cli.engine import engine_commands
 from app.cli.evaluate import evaluate_command
 from app.cli.models import models_commands
 from app.cli.run import run_command
@@ -37,6 +38,7 @@ app.command("train")(train_command)
 app.command("train-detector")(train_detector_command)
 app.command("bench")(bench_command)
 app.add_typer(models_commands, name="models")
+app.add_typer(engine_commands, name="engine")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

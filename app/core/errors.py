@@ -24,7 +24,9 @@ FlexPatchError
 │   │   ├── ModelUnreadable      damaged, or not a model at all
 │   │   ├── ModelAltered         not the file that its SHA-256 stands for
 │   │   ├── ModelExists          another model has that name
-│   │   └── ModelNotRecognised   readable, but its outputs fit no known decoder
+│   │   ├── ModelNotRecognised   readable, but its outputs fit no known decoder
+│   │   ├── EngineUnfit          a TensorRT engine for another GPU, library, model or purpose
+│   │   └── EngineNotBuilt       TensorRT makes no engine of the model
 │   └── SettingsError            a setting or option has no meaning here
 ├── SessionError
 │   ├── SessionNotFound
@@ -35,6 +37,10 @@ FlexPatchError
 │   ├── QueueFull                the session's bounded queue; try again later
 │   └── ResultNotFound           that frame is not, or no longer, in the log
 ├── StoreFailed                  the record of sessions cannot be written or read
+├── GpuError                     the GPU cannot be used
+│   ├── GpuMissing               there is none, or no driver or library for it
+│   ├── GpuMemoryShort           it has too little free memory
+│   └── GpuFailed                a call failed; after some failures none succeeds any more
 ├── DetectorFailed               the detector has no answer
 │   └── BackendFailed            because its inference runtime failed
 └── DownloadFailed               a file could not be fetched
@@ -143,6 +149,14 @@ class ModelNotRecognised(ModelError):
     """The model is readable, but its outputs fit no known decoder."""
 
 
+class EngineUnfit(ModelError):
+    """The TensorRT engine was built for another GPU, by another library, from another model or with other options."""
+
+
+class EngineNotBuilt(ModelError):
+    """TensorRT cannot make an engine of the model here."""
+
+
 class SettingsError(InputError):
     """A setting or option has no meaning here."""
 
@@ -188,6 +202,22 @@ class ResultNotFound(SessionError):
 
 class StoreFailed(FlexPatchError):
     """The record of sessions cannot be written or read."""
+
+
+class GpuError(FlexPatchError):
+    """The GPU cannot be used."""
+
+
+class GpuMissing(GpuError):
+    """There is no GPU, or no driver or library for it."""
+
+
+class GpuMemoryShort(GpuError):
+    """The GPU has too little free memory for what was asked."""
+
+
+class GpuFailed(GpuError):
+    """A call to the GPU failed. After some failures, such as a lost device, none succeeds any more."""
 
 
 class DetectorFailed(FlexPatchError):

@@ -12,7 +12,7 @@ from app.core.errors import BackendFailed, DetectorFailed
 from app.core.types import CanvasDetections, InputSizes, Size
 from app.detect.decoders import Decoder
 from app.detect.families import FamilyName
-from app.detect.network import Feeds, Network
+from app.detect.network import Feeds, Network, Signature
 from app.detect.preprocess import InputBuffer
 from app.detect.recognise import recognise
 from app.detect.selection import Thresholds
@@ -81,6 +81,11 @@ class NetworkDetector:
         return self._network.backend
 
     @property
+    def signature(self) -> Signature:
+        """What the network declares."""
+        return self._network.signature
+
+    @property
     def family(self) -> FamilyName:
         """The model family whose decoder is in use."""
         return self._recipe.family
@@ -114,7 +119,7 @@ class NetworkDetector:
         step = self._recipe.image.batch or max(1, len(canvases))
         found: list[CanvasDetections] = []
         for first in range(0, len(canvases), step):
-            outputs = self._infer(canvases[first : first + step], size)
+            outputs = self.predictions(canvases[first : first + step])
             found += self._recipe.decoder(outputs, size, self._thresholds)
         return found[: len(canvases)]
 
@@ -124,7 +129,8 @@ class NetworkDetector:
         Raises:
             DetectorFailed: as `detect`.
         """
-        return self._infer(canvases, self._check(canvases))
+        with self._slots:
+            return self._run(self._recipe.output_names, self.feeds(canvases))
 
     def warm_up(self, sizes: Sequence[Size] = ()) -> None:
         """Run on an empty canvas of each size (or of the model's own), so that the first frame is not slow.
@@ -147,14 +153,19 @@ class NetworkDetector:
             raise DetectorFailed(f"{self._name} cannot take a {size} canvas; it takes {sizes}.")
         return size
 
-    def _infer(self, canvases: NDArray[np.uint8], size: Size) -> list[NDArray[Any]]:
+    def feeds(self, canvases: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """The network's inputs by name for canvases (B, H, W, 3), borrowed until the thread's next call.
+
+        Raises:
+            DetectorFailed: as `detect`.
+        """
+        size = self._check(canvases)
         recipe = self._recipe
         batch = recipe.image.batch or len(canvases)
-        with self._slots:
-            feeds: dict[str, NDArray[Any]] = {recipe.image.name: self._buffer().fill(canvases, batch)}
-            if recipe.size_input is not None:
-                feeds[recipe.size_input.name] = np.tile(np.array(size, recipe.size_input.dtype), (batch, 1))
-            return self._run(recipe.output_names, feeds)
+        feeds: dict[str, NDArray[Any]] = {recipe.image.name: self._buffer().fill(canvases, batch)}
+        if recipe.size_input is not None:
+            feeds[recipe.size_input.name] = np.tile(np.array(size, recipe.size_input.dtype), (batch, 1))
+        return feeds
 
     def _buffer(self) -> InputBuffer:
         """The calling thread's own."""

@@ -1,0 +1,177 @@
+"""From an ONNX file to a TensorRT engine."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import EngineNotBuilt
+from app.detect.network import one_line
+from app.detect.tensorrt.engine_file import EngineKey, write_whole
+from app.detect.tensorrt.library import Capability, Library
+from app.detect.tensorrt.options import USUAL_CANVAS, EngineOptions, Precision
+from app.detect.tensorrt.precision import converted
+
+logger = logging.getLogger(__name__)
+
+_SMALLEST_SIDE_PX = 64
+_DYNAMIC = -1
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """An engine that is wanted."""
+
+    model: Path
+    """The ONNX file."""
+    key: EngineKey
+    is_for_this_gpu: bool
+    """Rather than ahead of time, for another machine's."""
+    timing_file: Path | None = None
+    """Where the library keeps how long each way of computing a layer took, so that the next build is quicker."""
+
+
+def messages_of(module: Any) -> Any:
+    """A logger for TensorRT that keeps errors, and hands the rest to ours at level debug.
+
+    Returns:
+        An `ILogger` with the list `errors`.
+    """
+
+    class Messages(module.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= module.ILogger.ERROR:
+                self.errors.append(message)
+            logger.debug("TensorRT says", extra={"severity": severity.name, "text": message})
+
+    return Messages()
+
+
+def build(request: EngineRequest, graph: bytes, library: Library) -> bytes:
+    """Build an engine; takes seconds to minutes.
+
+    Args:
+        graph: as `graph_for` gives it.
+    Raises:
+        EngineNotBuilt: TensorRT cannot make an engine of it.
+    """
+    options = request.key.options
+    messages = messages_of(library.module)
+    trt = library.module
+    builder = trt.Builder(messages)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, messages)
+    if not parser.parse(graph):
+        raise EngineNotBuilt(f"{library} cannot read {request.model}: {_unreadable(parser, messages.errors)}.")
+    config = builder.create_builder_config()
+    _set_profile(builder, network, config, options)
+    _set_target(config, library, request)
+    if library.takes_precision_flags and options.precision != "float":
+        config.set_flag(trt.BuilderFlag.FP16)
+        if options.precision == "int8":
+            config.set_flag(trt.BuilderFlag.INT8)
+    timings = _timings(config, request.timing_file)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineNotBuilt(f"{library} cannot build an engine of {request.model}: {_reasons(messages.errors)}.")
+    if timings is not None and request.timing_file is not None:
+        write_whole(request.timing_file, bytes(timings.serialize()))
+    return bytes(plan)
+
+
+def graph_for(library: Library, model: Path, precision: Precision, canvases: Sequence[NDArray[np.uint8]] = ()) -> bytes:
+    """A model's graph as that library wants it: converted, unless flags do.
+
+    Args:
+        canvases: (H, W, 3) uint8 BGR for int8 to learn from.
+    Raises:
+        EngineNotBuilt: it cannot be converted.
+        GpuMissing: a package that the conversion needs is not installed.
+    """
+    is_by_flag = precision == "half" and library.takes_precision_flags
+    return converted(model, "float" if is_by_flag else precision, canvases)
+
+
+def _set_profile(builder: Any, network: Any, config: Any, options: EngineOptions) -> None:
+    """Say which shapes will come, where the graph leaves them open."""
+    profile = builder.create_optimization_profile()
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    is_open = False
+    for tensor in inputs:
+        shape = tuple(tensor.shape)
+        if _DYNAMIC not in shape:
+            continue
+        is_open = True
+        side, usual = options.max_side_px, USUAL_CANVAS
+        least = _filled(shape, 1, _SMALLEST_SIDE_PX, _SMALLEST_SIDE_PX)
+        most = _filled(shape, options.max_batch, side, side)
+        profile.set_shape(tensor.name, least, _filled(shape, options.max_batch, usual.height, usual.width), most)
+    if is_open:
+        config.add_optimization_profile(profile)
+
+
+def _filled(shape: tuple[int, ...], batch: int, height: int, width: int) -> tuple[int, ...]:
+    """A tensor's declared shape with its open places filled."""
+    if len(shape) != 4:
+        return tuple(batch if side == _DYNAMIC else side for side in shape)
+    is_channels_last = shape[3] == 3
+    sides = (batch, height, width, 3) if is_channels_last else (batch, 3, height, width)
+    return tuple(wanted if side == _DYNAMIC else side for side, wanted in zip(shape, sides, strict=True))
+
+
+def _set_target(config: Any, library: Library, request: EngineRequest) -> None:
+    if request.is_for_this_gpu:
+        return
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(library.target(request.key.capability), 0)
+
+
+def _timings(config: Any, path: Path | None) -> Any:
+    """The library's cache of timings, with what earlier builds left; None where it keeps none."""
+    if path is None:
+        return None
+    try:
+        known = path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        logger.warning("timings cannot be read", extra={"path": str(path), "reason": str(error)})
+        known = b""
+    timings = config.create_timing_cache(known)
+    if timings is None or not config.set_timing_cache(timings, ignore_mismatch=False):
+        # Damaged, or of another version: begun anew.
+        timings = config.create_timing_cache(b"")
+        if timings is None or not config.set_timing_cache(timings, ignore_mismatch=False):
+            return None
+    return timings
+
+
+def _unreadable(parser: Any, errors: Sequence[str]) -> str:
+    """What a parser stumbled over: operators, if it names them."""
+    found = [parser.get_error(index) for index in range(parser.num_errors)]
+    operators = sorted({error.node_operator() for error in found} - {""})
+    return f"it does not know {', '.join(operators)} as used there" if operators else _reasons(errors)
+
+
+def _reasons(errors: Sequence[str]) -> str:
+    return one_line("; ".join(dict.fromkeys(errors)) or "it does not say why")
+
+
+def check_target(library: Library, capability: Capability, present: Capability | None) -> bool:
+    """Whether an engine for that GPU is built for the one in this machine.
+
+    Args:
+        present: compute capability of the GPU in the machine; None: there is none.
+    Raises:
+        EngineNotBuilt: it can be built neither for this machine's GPU nor ahead of time.
+    """
+    if capability == present:
+        return True
+    library.target(capability)
+    return False
