@@ -125,8 +125,39 @@ class Answer:
     """From question to answer, waiting for others included."""
 
 
-Ask = Callable[[NDArray[np.uint8]], "Future[Answer]"]
-"""Has a detector look at one canvas (H, W, 3) uint8 BGR, which must not change until the answer is there.
+@dataclass(frozen=True, slots=True)
+class PatchCopy:
+    """One rectangle of the frame, resized onto one rectangle of the canvas."""
+
+    source: tuple[int, int, int, int]
+    """x1, y1, x2, y2 in source-frame pixels, inside the frame."""
+    target: tuple[int, int, int, int]
+    """x1, y1, x2, y2 in canvas pixels, inside the canvas."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasOrder:
+    """A canvas that is yet to be drawn, by whoever looks at it: on a GPU, straight into the network's input."""
+
+    picture: Picture
+    copies: tuple[PatchCopy, ...]
+    size: Size
+    pad_value: tuple[int, int, int]
+    """BGR."""
+    draw: Callable[[], NDArray[np.uint8]]
+    """Draws it on the processor: (H, W, 3) BGR. Any thread may."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As of the array that is drawn."""
+        return self.size.height, self.size.width, 3
+
+
+Canvas = NDArray[np.uint8] | CanvasOrder
+"""(H, W, 3) uint8 BGR, or what is to be on it."""
+
+Ask = Callable[[Canvas], "Future[Answer]"]
+"""Has a detector look at one canvas, which must not change until the answer is there.
 
 The future, or the call itself, raises DetectorFailed.
 """
@@ -138,11 +169,19 @@ class InputSizes:
 
     fixed: tuple[Size, ...] = ()
     stride: int = 32
+    largest: Size | None = None
+    """Greatest width and greatest height, where none is listed; None: without end."""
 
     def accepts(self, size: Size) -> bool:
         if self.fixed:
             return size in self.fixed
-        return size.width % self.stride == 0 and size.height % self.stride == 0 and min(size) > 0
+        is_within = self.largest is None or (size.width <= self.largest.width and size.height <= self.largest.height)
+        return is_within and size.width % self.stride == 0 and size.height % self.stride == 0 and min(size) > 0
+
+    def __str__(self) -> str:
+        if self.fixed:
+            return ", ".join(str(size) for size in self.fixed)
+        return f"multiples of {self.stride}" + (f" up to {self.largest}" if self.largest else "")
 
 
 class Detector(Protocol):
@@ -180,6 +219,32 @@ class Detector(Protocol):
         ...
 
 
+class DrawingDetector(Detector, Protocol):
+    """A detector that draws its canvases itself."""
+
+    def look(self, orders: Sequence[CanvasOrder]) -> Sequence[CanvasDetections]:
+        """Draw canvases of one size, and run on them; one result for each.
+
+        Raises:
+            DetectorFailed: as `detect`.
+        """
+        ...
+
+
+def look_at(detector: Detector, canvases: Sequence[Canvas]) -> Sequence[CanvasDetections]:
+    """Run a detector on canvases of one size, drawn or not.
+
+    Raises:
+        DetectorFailed: as `Detector.detect`.
+    """
+    orders = [canvas for canvas in canvases if isinstance(canvas, CanvasOrder)]
+    if orders and len(orders) == len(canvases) and (look := getattr(detector, "look", None)):
+        found: Sequence[CanvasDetections] = look(orders)
+        return found
+    drawn = [canvas.draw() if isinstance(canvas, CanvasOrder) else canvas for canvas in canvases]
+    return detector.detect(drawn[0][np.newaxis] if len(drawn) == 1 else np.stack(drawn))
+
+
 # ------------------------------------------------------------------------------------------------ vision
 
 
@@ -215,16 +280,6 @@ class PointFlow:
     min_eigenvalue: NDArray[np.float32]
     """(M,) smaller eigenvalue of the spatial gradient matrix round the point in the earlier frame, per window
     pixel, for luma scaled to 0..1 (OpenCV's scale)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PatchCopy:
-    """One rectangle of the frame, resized onto one rectangle of the canvas."""
-
-    source: tuple[int, int, int, int]
-    """x1, y1, x2, y2 in source-frame pixels, inside the frame."""
-    target: tuple[int, int, int, int]
-    """x1, y1, x2, y2 in canvas pixels, inside the canvas."""
 
 
 class Vision(Protocol):
@@ -294,12 +349,8 @@ class Vision(Protocol):
 
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
-    ) -> NDArray[np.uint8]:
-        """Cut, resize and place patches on a canvas filled with `pad_value`.
-
-        Returns:
-            (H, W, 3) uint8 BGR, borrowed until the next call.
-        """
+    ) -> Canvas:
+        """Cut, resize and place patches on a canvas filled with `pad_value`."""
         ...
 
 

@@ -8,12 +8,9 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.core.clock import Clock
 from app.core.errors import DetectorFailed
-from app.core.types import Answer, Detector
+from app.core.types import Answer, Canvas, Detector, look_at
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +25,7 @@ _TRY_AGAIN = 50
 @dataclass(frozen=True, slots=True)
 class _Question:
     detector: Detector
-    canvas: NDArray[np.uint8]
+    canvas: Canvas
     asked_s: float
     future: "Future[Answer]" = field(default_factory=Future)
 
@@ -57,8 +54,8 @@ class DetectionQueue:
         self._costs: dict[tuple[str, tuple[int, ...]], _Costs] = {}
         self._pool = ThreadPoolExecutor(n_workers, thread_name_prefix="detection")
 
-    def ask(self, detector: Detector, canvas: NDArray[np.uint8]) -> "Future[Answer]":
-        """Have a detector look at a canvas (H, W, 3), which must not change until the future is done.
+    def ask(self, detector: Detector, canvas: Canvas) -> "Future[Answer]":
+        """Have a detector look at a canvas, which must not change until the future is done.
 
         The future raises DetectorFailed.
 
@@ -111,9 +108,8 @@ class DetectionQueue:
     def _put(self, questions: Sequence[_Question]) -> None:
         """Put questions of one kind together, and give the answers."""
         first = questions[0]
-        canvases = first.canvas[None] if len(questions) == 1 else np.stack([q.canvas for q in questions])
         began_s = self._clock.now_s()
-        seen = first.detector.detect(canvases)
+        seen = look_at(first.detector, [question.canvas for question in questions])
         done_s = self._clock.now_s()
         with self._lock:
             self._costs_of(first).note(len(questions), done_s - began_s)

@@ -147,10 +147,8 @@ class NetworkDetector:
                 f"{self._name} takes uint8 canvases (B, H, W, 3), not {canvases.dtype} {canvases.shape}."
             )
         size = Size(canvases.shape[2], canvases.shape[1])
-        accepted = self.input_sizes
-        if not accepted.accepts(size):
-            sizes = ", ".join(str(fixed) for fixed in accepted.fixed) or f"multiples of {accepted.stride}"
-            raise DetectorFailed(f"{self._name} cannot take a {size} canvas; it takes {sizes}.")
+        if not self.input_sizes.accepts(size):
+            raise DetectorFailed(f"{self._name} cannot take a {size} canvas; it takes {self.input_sizes}.")
         return size
 
     def feeds(self, canvases: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

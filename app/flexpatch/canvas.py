@@ -25,7 +25,7 @@ def canvas_ladder(frame: Size, sizes: InputSizes, max_canvas: Size | None) -> tu
 
     A detector with fixed sizes has just these. Otherwise: widths from 320 in steps of about √2, in the frame's
     shape rounded up to the detector's stride, up to `max_canvas` (by default half the frame's width, within
-    640 and 1280).
+    640 and 1280, and no larger than the detector takes).
 
     Raises:
         SettingsError: `max_canvas` is no size that the detector takes.
@@ -33,18 +33,16 @@ def canvas_ladder(frame: Size, sizes: InputSizes, max_canvas: Size | None) -> tu
     if sizes.fixed:
         rungs = [size for size in sizes.fixed if max_canvas is None or size.pixels <= max_canvas.pixels]
         if not rungs:
-            known = ", ".join(str(size) for size in sizes.fixed)
-            raise SettingsError(f"The canvas may be at most {max_canvas}, but the detector takes only {known}.")
+            raise SettingsError(f"The canvas may be at most {max_canvas}, but the detector takes only {sizes}.")
         return tuple(sorted(rungs, key=lambda size: size.pixels))
     if max_canvas is not None:
         top = max_canvas
         if not sizes.accepts(top):
-            raise SettingsError(
-                f"The canvas {top} does not fit the detector: both sides must be multiples of {sizes.stride}."
-            )
+            raise SettingsError(f"The canvas {top} does not fit the detector: both sides must be {sizes}.")
     else:
         longer = max(frame)
-        top = _shaped(frame, min(1280.0, max(640.0, longer / 2), 2.0 * longer), sizes.stride)
+        limit = min(sizes.largest) // sizes.stride * sizes.stride if sizes.largest else 1280
+        top = _shaped(frame, min(1280.0, limit, max(640.0, longer / 2), 2.0 * longer), sizes.stride)
     below = [_shaped(frame, side, sizes.stride) for side in LADDER_PX]
     rungs = [size for size in below if size.pixels < 0.8 * top.pixels]
     fitting = dict.fromkeys(size for size in rungs if size.width <= top.width and size.height <= top.height)

@@ -6,7 +6,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.core.boxes import clip
 from app.core.clock import Clock
@@ -14,6 +13,7 @@ from app.core.errors import FrameOutOfOrder, FrameSizeChanged
 from app.core.types import (
     Answer,
     Ask,
+    Canvas,
     Detector,
     Explanation,
     Frame,
@@ -24,6 +24,7 @@ from app.core.types import (
     TrackedObject,
     Vision,
     Work,
+    look_at,
 )
 from app.flexpatch.acuity import Acuity
 from app.flexpatch.budget import Budget
@@ -423,10 +424,10 @@ class Pipeline:
         beliefs = Beliefs.of(self._tracker.tracks)
         self._look = Look(frame.seq, frame.pts_s, turn.prepared, layout, beliefs, ask(canvas))
 
-    def _detect(self, canvas: NDArray[np.uint8]) -> "Future[Answer]":
+    def _detect(self, canvas: Canvas) -> "Future[Answer]":
         """Have the detector look, and wait for it."""
         asked_s = self._clock.now_s()
-        seen = self._detector.detect(canvas[np.newaxis])[0]
+        seen = look_at(self._detector, [canvas])[0]
         answer: Future[Answer] = Future()
         answer.set_result(Answer(seen, (self._clock.now_s() - asked_s) * 1e3))
         return answer

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.core.clock import Clock
-from app.core.types import Answer, Ask, Detector, Explanation, Frame, FrameResult, Picture, Size, TrackedObject
+from app.core.types import Answer, Ask, Canvas, Detector, Explanation, Frame, FrameResult, Picture, Size, TrackedObject
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.ingest.live.process import Event
 from app.ingest.live.wire import Kind, Transport
@@ -119,7 +116,7 @@ class SessionTools:
     decode: Callable[[bytes, Size | None], Picture]
     """Takes an encoded image and the size it must have, if that is known."""
     make_pipeline: Callable[[Detector, PipelineConfig], FramePipeline]
-    ask: "Callable[[Detector, NDArray[np.uint8]], Future[Answer]]"
+    ask: "Callable[[Detector, Canvas], Future[Answer]]"
     """Has a detector look at a canvas in the background; raises DetectorFailed, or its future does."""
     metrics: Metrics
     give_back_memory: Callable[[], None]

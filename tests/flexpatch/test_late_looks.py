@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from app.core.boxes import iou
 from app.core.errors import DetectorFailed
-from app.core.types import Answer, Frame, FrameBoxes, FrameResult, Picture, PointFlow, PreparedFrame, Size
+from app.core.types import (
+    Answer,
+    Canvas,
+    Frame,
+    FrameBoxes,
+    FrameResult,
+    Picture,
+    PointFlow,
+    PreparedFrame,
+    Size,
+    look_at,
+)
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.flow import CameraMotion, camera_shift, one_after_the_other
 from app.flexpatch.look import Beliefs, Look, moved_along
@@ -38,10 +49,10 @@ class SlowDetector:
 
     n_frames: int
     detector: ScriptedDetector = field(default_factory=ScriptedDetector)
-    waiting: "deque[tuple[int, NDArray[np.uint8], Future[Answer]]]" = field(default_factory=deque)
+    waiting: "deque[tuple[int, Canvas, Future[Answer]]]" = field(default_factory=deque)
     n_begun: int = 0
 
-    def ask(self, canvas: NDArray[np.uint8]) -> "Future[Answer]":
+    def ask(self, canvas: Canvas) -> "Future[Answer]":
         future: Future[Answer] = Future()
         self.waiting.append((self.n_begun + self.n_frames, canvas, future))
         return future
@@ -51,7 +62,7 @@ class SlowDetector:
         while self.waiting and self.waiting[0][0] <= self.n_begun:
             _, canvas, future = self.waiting.popleft()
             try:
-                future.set_result(Answer(self.detector.detect(canvas[None])[0], 40.0))
+                future.set_result(Answer(look_at(self.detector, [canvas])[0], 40.0))
             except DetectorFailed as error:
                 future.set_exception(error)
 
@@ -88,9 +99,9 @@ def test_an_answer_on_the_same_frame_is_the_same_as_waiting_for_it() -> None:
     waited = run(make_pipeline(), frames)
     pipeline, detector = make_pipeline(), ScriptedDetector()
 
-    def ask(canvas: NDArray[np.uint8]) -> "Future[Answer]":
+    def ask(canvas: Canvas) -> "Future[Answer]":
         future: Future[Answer] = Future()
-        future.set_result(Answer(detector.detect(canvas[None])[0], 0.0))
+        future.set_result(Answer(look_at(detector, [canvas])[0], 0.0))
         return future
 
     for frame, expected in zip(frames, waited, strict=True):

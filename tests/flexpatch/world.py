@@ -18,6 +18,7 @@ from app.core.errors import DetectorFailed
 from app.core.types import (
     Alignment,
     BgrPicture,
+    Canvas,
     CanvasBoxes,
     CanvasDetections,
     Detector,
@@ -228,7 +229,7 @@ class CountingVision:
 
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
-    ) -> NDArray[np.uint8]:
+    ) -> Canvas:
         return self.inner.canvas(frame, copies, size, pad_value)
 
 

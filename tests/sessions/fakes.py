@@ -20,6 +20,7 @@ from app.core.types import (
     Ask,
     BgrPicture,
     CandidateReport,
+    Canvas,
     CanvasBoxes,
     CanvasDetections,
     CaptureTime,
@@ -221,7 +222,7 @@ class Bench:
             raise stream
         return stream
 
-    def ask(self, _detector: Detector, _canvas: NDArray[np.uint8]) -> "Future[Answer]":
+    def ask(self, _detector: Detector, _canvas: Canvas) -> "Future[Answer]":
         """A detector that answers when the test does."""
         self.questions.append(Future())
         return self.questions[-1]

@@ -18,7 +18,7 @@ from app.detect.tensorrt.precision import converted
 
 logger = logging.getLogger(__name__)
 
-_SMALLEST_SIDE_PX = 64
+_SMALLEST_SIDE_PX = 32
 _DYNAMIC = -1
 
 

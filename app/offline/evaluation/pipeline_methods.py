@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from app.core.boxes import iou
 from app.core.clock import SystemClock
-from app.core.types import Answer, CanvasDetections, Detector, Frame, FrameBoxes, FrameResult, InputSizes, Size
+from app.core.types import (
+    Answer,
+    Canvas,
+    CanvasDetections,
+    Detector,
+    Frame,
+    FrameBoxes,
+    FrameResult,
+    InputSizes,
+    Size,
+    look_at,
+)
 from app.flexpatch.config import Parts, PipelineConfig
 from app.flexpatch.failure import FEATURES, FailureModel, LogisticFailure
 from app.flexpatch.pipeline import Pipeline
@@ -135,9 +146,9 @@ class LateRunner(PipelineRunner):
         self._pipeline.begin(frame, self._ask)
         return self._pipeline.finish()
 
-    def _ask(self, canvas: NDArray[np.uint8]) -> "Future[Answer]":
+    def _ask(self, canvas: Canvas) -> "Future[Answer]":
         asked_s = self._clock.now_s()
-        seen = self._detector.detect(canvas[np.newaxis])[0]
+        seen = look_at(self._detector, [canvas])[0]
         future: Future[Answer] = Future()
         answer = Answer(seen, (self._clock.now_s() - asked_s) * 1e3)
         self._due.append((self._n_begun + self._n_frames, future, answer))

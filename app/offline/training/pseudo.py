@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from app.core.boxes import centres, clip, iou
-from app.core.types import CanvasBoxes, Detector, Frame, FrameBoxes, PatchCopy, Size, Vision
+from app.core.types import CanvasBoxes, Detector, Frame, FrameBoxes, PatchCopy, Size, Vision, look_at
 from app.flexpatch.canvas import CanvasLayout, canvas_ladder, map_back
 from app.offline.annotations import FrameTruth
 from app.offline.training.truth import GroundTruth
@@ -86,7 +86,7 @@ def look_natively(frame: Frame, detector: Detector, vision: Vision, class_ids: f
     layout = CanvasLayout(
         canvas, FrameBoxes(np.array([source], np.float32)), CanvasBoxes(np.array([target], np.float32))
     )
-    seen = map_back(layout, detector.detect(picture[np.newaxis])[0], frame.size)
+    seen = map_back(layout, look_at(detector, [picture])[0], frame.size)
     wanted = seen[np.isin(seen.class_ids, list(class_ids)) & (seen.scores >= LINK_SCORE)]
     boxes = clip(wanted.boxes, *frame.size)
     return Sighting(frame.seq, frame.pts_s, boxes, wanted.scores.copy(), wanted.class_ids.copy())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from app.core.boxes import clip, empty_boxes
 from app.core.clock import Clock
 from app.core.errors import SettingsError
-from app.core.types import Detector, Frame, FrameBoxes, InputSizes, PreparedFrame, Size, Vision
+from app.core.types import Detector, Frame, FrameBoxes, InputSizes, PreparedFrame, Size, Vision, look_at
 from app.flexpatch.canvas import CanvasLayout, FrameDetections, map_back, without_duplicates
 from app.offline.evaluation.looks import whole_layout
 from app.offline.evaluation.outputs import FrameCost, FrameOutput
@@ -130,7 +130,7 @@ class PublishedRunner:
         if layout is not None:
             canvas = self._vision.canvas(now.prepared, layout.copies(), layout.size, self._detector.pad_value)
             watch.lap("canvas")
-            seen = self._detector.detect(canvas[np.newaxis])[0]
+            seen = look_at(self._detector, [canvas])[0]
             watch.lap("detect")
             found = without_duplicates(self._wanted(map_back(layout, seen, now.size)))
             self._merge(stream, now, layout, found)

@@ -1,0 +1,182 @@
+"""Running TensorRT engines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.core.errors import BackendFailed, EngineUnfit, GpuMemoryShort
+from app.core.types import Size
+from app.detect.gpu.network import DeviceTensor, Shape
+from app.detect.network import Signature, TensorSpec, one_line
+from app.detect.tensorrt.builder import messages_of
+from app.detect.tensorrt.engine_file import EngineFile
+from app.detect.tensorrt.library import Library
+from app.gpu.device import Gpu, Stream
+
+_NAMES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "UINT8": "uint8",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+"""TensorRT's element types as NumPy names them."""
+
+
+class TensorRtNetwork:
+    """An engine whose weights are in GPU memory, for all workers of a GPU. Any thread may ask."""
+
+    def __init__(self, file: EngineFile, library: Library, gpu: Gpu) -> None:
+        """
+        Raises:
+            EngineUnfit: TensorRT does not take the engine on this GPU.
+        """
+        gpu.make_current()
+        self._gpu = gpu
+        self._library = library
+        self._messages = messages_of(library.module)
+        self._runtime = library.module.Runtime(self._messages)
+        self._engine = self._runtime.deserialize_cuda_engine(file.plan)
+        if self._engine is None:
+            said = one_line("; ".join(self._messages.errors) or "it does not say why")
+            raise EngineUnfit(f"{library} does not take {file.path} on this GPU: {said}.")
+        self._names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        self._signature = Signature(
+            inputs=tuple(self._spec(name) for name in self.input_names),
+            outputs=tuple(self._spec(name) for name in self.output_names),
+            metadata=file.metadata,
+        )
+
+    @property
+    def backend(self) -> str:
+        return self._library.flavour.replace("_", "-")
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature
+
+    @property
+    def input_names(self) -> list[str]:
+        mode = self._library.module.TensorIOMode.INPUT
+        return [name for name in self._names if self._engine.get_tensor_mode(name) == mode]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [name for name in self._names if name not in self.input_names]
+
+    @property
+    def max_batch(self) -> int | None:
+        return self._largest()[0]
+
+    @property
+    def max_size(self) -> Size | None:
+        _, *sides = self._largest()
+        image = next(spec for spec in self._signature.inputs if len(spec.shape) == 4)
+        height, width = sides[:2] if image.shape[3] == 3 else sides[1:]
+        return Size(width, height)
+
+    def _largest(self) -> Shape:
+        """Of the image input: the largest shape that the engine was built for."""
+        image = next(spec for spec in self._signature.inputs if len(spec.shape) == 4)
+        if None not in image.shape:
+            return tuple(side or 0 for side in image.shape)
+        _, _, most = self._engine.get_tensor_profile_shape(image.name, 0)
+        return tuple(most)
+
+    def prepare(self, shapes: Mapping[str, Shape], stream: Stream) -> "TensorRtContext":
+        """Make it ready for inputs of these shapes.
+
+        Raises:
+            BackendFailed: the engine was not built for them.
+            GpuMemoryShort: the GPU has not enough memory for it.
+        """
+        self._gpu.make_current()
+        self._messages.errors.clear()
+        context = self._open_context()
+        if context is None:
+            said = one_line("; ".join(self._messages.errors))
+            raise GpuMemoryShort(f"TensorRT cannot make an execution context: {said or 'memory is short'}.")
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                sides = "x".join(str(side) for side in shape)
+                raise BackendFailed(f"the engine was not built for an input {name} of {sides}")
+        missing = context.infer_shapes()
+        if missing:
+            raise BackendFailed(f"the engine needs {', '.join(missing)}, which is not given")
+        outputs = tuple(
+            DeviceTensor(name, self._dtype(name), tuple(context.get_tensor_shape(name))) for name in self.output_names
+        )
+        return TensorRtContext(context, outputs, stream, self._messages)
+
+    def _open_context(self) -> Any:
+        """An execution context that uses memory of ours, shared by all contexts of a worker."""
+        module = self._library.module
+        strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
+        if not hasattr(self._engine, "create_runtime_config"):
+            return self._engine.create_execution_context(strategy)
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(strategy)
+        return self._engine.create_execution_context(config)
+
+    def _spec(self, name: str) -> TensorSpec:
+        shape = tuple(side if side >= 0 else None for side in self._engine.get_tensor_shape(name))
+        return TensorSpec(name, self._dtype(name), shape)
+
+    def _dtype(self, name: str) -> str:
+        kind = self._engine.get_tensor_dtype(name).name
+        return _NAMES.get(kind, kind.lower())
+
+    def close(self) -> None:
+        """Give the weights' memory back, once no worker uses them any more."""
+        self._engine = None
+        self._runtime = None
+
+
+class TensorRtContext:
+    """An engine made ready for inputs of certain shapes, on one stream."""
+
+    def __init__(self, context: Any, outputs: tuple[DeviceTensor, ...], stream: Stream, messages: Any) -> None:
+        self._context = context
+        self._outputs = outputs
+        self._stream = stream
+        self._messages = messages
+        self._scratch_bytes = int(context.update_device_memory_size_for_shapes())
+
+    @property
+    def outputs(self) -> tuple[DeviceTensor, ...]:
+        return self._outputs
+
+    @property
+    def scratch_bytes(self) -> int:
+        return self._scratch_bytes
+
+    @property
+    def is_recordable(self) -> bool:
+        """TensorRT-RTX says so itself; others are, once they ran."""
+        says = getattr(self._context, "is_stream_capturable", None)
+        return bool(says(self._stream.handle)) if says else True
+
+    def bind(self, addresses: Mapping[str, int], scratch: int) -> None:
+        """Say where inputs and outputs lie.
+
+        Raises:
+            BackendFailed: TensorRT does not take them.
+        """
+        self._context.set_device_memory(scratch, self._scratch_bytes)
+        for name, address in addresses.items():
+            if not self._context.set_tensor_address(name, address):
+                raise BackendFailed(f"TensorRT does not take the memory of {name}")
+
+    def enqueue(self) -> None:
+        """Have the stream run it once.
+
+        Raises:
+            BackendFailed: TensorRT reported an error.
+        """
+        self._messages.errors.clear()
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise BackendFailed(one_line("; ".join(self._messages.errors) or "TensorRT does not say why"))
+
+    def close(self) -> None:
+        self._context = None
