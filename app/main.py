@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,10 +26,15 @@ from app.config import Settings
 from app.core.clock import Clock, SystemClock
 from app.core.errors import FlexPatchError, ModelUnreadable, SettingsError
 from app.core.manifest import MANIFEST
-from app.core.types import Detector, Picture, Size
+from app.core.types import Detector, Picture, Size, Vision
+from app.detect.backends import BackendEvents, DetectorModel, ModelDetector
 from app.detect.background import MOST_AT_ONCE, DetectionQueue
 from app.detect.cores import available_cores
-from app.detect.loader import DetectorStore, load_detector
+from app.detect.detector import DetectorChoices
+from app.detect.gpu.machine import GpuMachine
+from app.detect.loader import DetectorStore, check_listed
+from app.detect.opening import BackendChoices, ModelOpener
+from app.detect.tensorrt.on_demand import EngineBuilds
 from app.detect.tensorrt.options import EngineOptions
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel
@@ -53,6 +59,7 @@ from app.sessions.preview import PreviewRenderer
 from app.sessions.store import SessionStore
 from app.telemetry.metrics import Metrics
 from app.vision.cpu import CpuVision, share_cores
+from app.vision.ordering import OrderingVision
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +76,9 @@ _DISTRIBUTION = "flexpatch-service"
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _REAP_PERIOD_S = 1.0
 _SHUTDOWN_GRACE_S = 5
+_MEGABYTE = 1024 * 1024
+_ON_PROCESSOR = frozenset({"openvino", "onnxruntime-cpu", "none"})
+_STREAMS_AT_ONCE = 8
 _WEBSOCKET_SLACK_BYTES = 64 * 1024
 
 
@@ -93,12 +103,13 @@ def create_app(
     """
     clock = clock or SystemClock()
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
-    detectors = DetectorStore(partial(_load, settings), model_folders(settings))
-    detector = detector or detectors.get(settings.detector, settings.detector_family)
-    catalogue = DetectorCatalogue(detector, model_folders(settings), detectors.get)
+    opener = model_opener(settings, clock, metrics)
+    detectors = DetectorStore(partial(open_model, opener, settings), model_folders(settings))
+    default = detector or detectors.get(settings.detector, settings.detector_family)
+    catalogue = DetectorCatalogue(default, model_folders(settings), detectors.get)
     cores = available_cores()
-    queue = DetectionQueue(clock, max(1, cores // (settings.detector_threads or cores)))
-    opener = Opener(
+    queue = DetectionQueue(clock, _n_looks_at_once(settings, cores, default.backend))
+    streams = Opener(
         parse_policy(settings.source_allow),
         settings.source_root,
         settings.hwaccel,
@@ -115,8 +126,8 @@ def create_app(
         give_back_memory=give_back_memory,
         result_log_size=settings.result_log_size,
         stale_after_s=settings.stale_after_s,
-        check_stream=lambda stream: opener.check(stream.kind, stream.address, is_trusted=stream.is_trusted),
-        open_stream=lambda stream: opener.open(
+        check_stream=lambda stream: streams.check(stream.kind, stream.address, is_trusted=stream.is_trusted),
+        open_stream=lambda stream: streams.open(
             stream.kind, stream.address, stream.transport, is_trusted=stream.is_trusted
         ),
         live=LiveTiming(longest_backoff_s=settings.longest_backoff_s),
@@ -139,7 +150,8 @@ def create_app(
         checks=partial(_checks, catalogue, registry),
     )
     declared = _declared(settings)
-    return _build(services, clock, _demo(services, clock) if settings.demo else None, declared, queue)
+    demo = _demo(services, clock) if settings.demo else None
+    return _build(services, clock, demo, declared, [queue.close, opener.close])
 
 
 class Server(uvicorn.Server):
@@ -172,8 +184,13 @@ def _build(
     clock: Clock,
     demo: CameraThread | None,
     declared: Sequence[SessionCreate],
-    queue: DetectionQueue,
+    closings: Sequence[Callable[[], None]],
 ) -> FastAPI:
+    """
+    Args:
+        closings: end what works for sessions, once there are none.
+    """
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(_begin, services, declared)
@@ -185,7 +202,8 @@ def _build(
             with suppress(asyncio.CancelledError):
                 await reaper
             await asyncio.to_thread(services.registry.close)
-            await asyncio.to_thread(queue.close)
+            for close in closings:
+                await asyncio.to_thread(close)
             if demo:
                 await asyncio.to_thread(demo.stop)
 
@@ -307,8 +325,59 @@ def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(settings.engine_precision, max_batch, settings.engine_max_side_px)
 
 
-def _load(settings: Settings, path: Path, family: str | None) -> Detector:
-    return load_detector(path, family=family, threads=settings.detector_threads, folders=model_folders(settings))
+def model_opener(
+    settings: Settings, clock: Clock, events: BackendEvents | None = None, *, waits_for_engines: bool = False
+) -> ModelOpener:
+    """What makes detectors of model files, on the backends that the settings ask for.
+
+    Args:
+        events: is told what becomes of backends.
+        waits_for_engines: rather than have another backend serve meanwhile.
+    """
+    choices = BackendChoices(
+        engine_folder=engine_folder(settings),
+        engine=engine_options(settings),
+        backend=settings.backend,
+        threads=settings.detector_threads,
+        shares_batches=settings.gpu_sharing == "batch",
+        reserve_bytes=settings.gpu_reserve_mb * _MEGABYTE,
+        waits_for_engines=waits_for_engines,
+    )
+    builds = EngineBuilds(partial(_build_command, settings))
+    return ModelOpener(choices, GpuMachine(settings.gpu), builds, clock, events)
+
+
+def open_model(opener: ModelOpener, settings: Settings, path: Path, family: str | None) -> DetectorModel:
+    """A model of the models folder, or of any file that the operator names, on the best backend.
+
+    Raises:
+        ModelAltered: a folder's lists say that the file should be another.
+        ModelError, GpuError, BackendFailed: it cannot be used.
+    """
+    check_listed(path, model_folders(settings))
+    return opener.open(path, DetectorChoices(family))
+
+
+def _build_command(settings: Settings, model: Path) -> list[str]:
+    """Builds a model's engine as these settings want it, wherever they came from."""
+    options = engine_options(settings)
+    arguments = [
+        *(sys.executable, "-m", "app.cli", "engine", "build", str(model)),
+        *("--folder", str(engine_folder(settings)), "--gpu", str(settings.gpu)),
+        *("--precision", options.precision, "--max-batch", str(options.max_batch)),
+        *("--max-side", str(options.max_side_px)),
+    ]
+    if settings.engine_calibration:
+        arguments += ["--calibration", settings.engine_calibration]
+    if settings.detector_family:
+        arguments += ["--detector-family", settings.detector_family]
+    return arguments
+
+
+def _n_looks_at_once(settings: Settings, cores: int, backend: str) -> int:
+    """Detectors that are asked at a time: on a GPU, each session's own stream has something to do."""
+    at_once = max(1, cores // (settings.detector_threads or cores))
+    return at_once if backend in _ON_PROCESSOR else max(at_once, _STREAMS_AT_ONCE)
 
 
 def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture:
@@ -340,4 +409,11 @@ def failure_model(settings: Settings) -> FailureModel:
 def _make_pipeline(
     clock: Clock, failure_model: FailureModel, detector: Detector, config: PipelineConfig
 ) -> FramePipeline:
-    return Pipeline(CpuVision(), detector, config, failure_model, clock)
+    return Pipeline(vision_for(detector), detector, config, failure_model, clock)
+
+
+def vision_for(detector: Detector) -> Vision:
+    """The vision that leaves to the detector what it does itself."""
+    if isinstance(detector, ModelDetector):
+        return OrderingVision(lambda: detector.draws)
+    return CpuVision()

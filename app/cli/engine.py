@@ -64,7 +64,12 @@ def build_command(
     max_side: Annotated[
         int | None, typer.Option(metavar="PX", help="Longer side of a canvas, at most. Default: of the settings.")
     ] = None,
-    family: FamilyOption = None,
+    detector_family: FamilyOption = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the engine goes. Default: FLEXPATCH_ENGINE_DIR.", show_default=False),
+    ] = None,
+    gpu: Annotated[int | None, typer.Option(metavar="N", help="CUDA's number of the GPU.", show_default=False)] = None,
     anew: Annotated[bool, typer.Option("--anew", help="Build it though there is one that fits.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,7 +78,7 @@ def build_command(
     In half precision and int8 the converted model is compared with the model itself, on the processor.
     """
     console = Console(stderr=True)
-    settings = load_settings(None)
+    settings = load_settings(None, {"detector_family": detector_family, "engine_dir": folder, "gpu": gpu})
     path = find_model(model, model_folders(settings))
     usual = engine_options(settings)
     options = EngineOptions(precision or usual.precision, max_batch or usual.max_batch, max_side or usual.max_side_px)
@@ -97,7 +102,7 @@ def build_command(
             capability,
             present=present,
             clock=SystemClock(),
-            family=family or settings.detector_family,
+            family=settings.detector_family,
             pictures=calibration or settings.engine_calibration,
             anew=anew,
         )

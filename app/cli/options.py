@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from app.config import Settings
+from app.core.clock import SystemClock
 from app.core.errors import SettingsError
 from app.core.types import Detector, Size
 from app.detect.families import FAMILIES
-from app.detect.loader import load_detector
-from app.main import model_folders
+from app.detect.loader import find_model
+from app.main import model_folders, model_opener, open_model
 
 DetectorOption = Annotated[
     Path | None,
@@ -32,13 +33,10 @@ FamilyOption = Annotated[
 
 
 def open_detector(settings: Settings) -> Detector:
-    """The detector that the settings name."""
-    return load_detector(
-        settings.detector,
-        family=settings.detector_family,
-        threads=settings.detector_threads,
-        folders=model_folders(settings),
-    )
+    """The detector that the settings name, on the backend that they ask for."""
+    opener = model_opener(settings, SystemClock(), waits_for_engines=True)
+    path = find_model(settings.detector, model_folders(settings))
+    return open_model(opener, settings, path, settings.detector_family).open()
 
 
 def parse_size(option: str, text: str, example: str) -> Size:

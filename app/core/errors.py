@@ -40,6 +40,7 @@ FlexPatchError
 ├── GpuError                     the GPU cannot be used
 │   ├── GpuMissing               there is none, or no driver or library for it
 │   ├── GpuMemoryShort           it has too little free memory
+│   ├── KernelsNotCompiled       NVRTC is missing, or does not compile for it
 │   └── GpuFailed                a call failed; after some failures none succeeds any more
 ├── DetectorFailed               the detector has no answer
 │   └── BackendFailed            because its inference runtime failed
@@ -214,6 +215,10 @@ class GpuMissing(GpuError):
 
 class GpuMemoryShort(GpuError):
     """The GPU has too little free memory for what was asked."""
+
+
+class KernelsNotCompiled(GpuError):
+    """NVRTC is missing, or did not compile a kernel."""
 
 
 class GpuFailed(GpuError):

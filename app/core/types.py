@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, NewType, Protocol
+from typing import Literal, NamedTuple, NewType, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,6 +229,34 @@ class DrawingDetector(Detector, Protocol):
             DetectorFailed: as `detect`.
         """
         ...
+
+
+@runtime_checkable
+class DetectorSource(Protocol):
+    """A model that gives each user a detector of their own."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def backend(self) -> str:
+        """Where a new user's detector would run."""
+        ...
+
+    def open(self) -> Detector:
+        """A detector for one user, who calls `close_detector` in the end.
+
+        Raises:
+            GpuMemoryShort: there is no room for another one.
+            DetectorFailed: nothing can run the model any more.
+        """
+        ...
+
+
+def close_detector(detector: Detector) -> None:
+    """Give back what is one user's own, if anything is."""
+    if (close := getattr(detector, "close", None)) is not None:
+        close()
 
 
 def look_at(detector: Detector, canvases: Sequence[Canvas]) -> Sequence[CanvasDetections]:

@@ -4,14 +4,16 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from app.core.errors import ModelError, ModelNotFound, ModelUnreadable
+from app.core.errors import EngineUnfit, ModelNotFound, ModelUnreadable
 from app.core.manifest import check_recorded
 from app.core.types import Detector
 from app.detect.detector import DetectorChoices
 from app.detect.onnx import load_on_processor
 
-_ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+"""Of TensorRT engines."""
 
 
 def load_detector(
@@ -23,7 +25,7 @@ def load_detector(
     nms_iou: float | None = None,
     folders: Sequence[Path] = (),
 ) -> Detector:
-    """Load a detector and find out by itself how to use it.
+    """Load a detector onto the processor, and find out by itself how to use it.
 
     Args:
         path_or_name: an ONNX file, or the name of one in `folders` without its suffix.
@@ -37,20 +39,32 @@ def load_detector(
         ModelUnreadable: the file is damaged, or no ONNX model.
         ModelAltered: a folder's lists say that the file should be another.
         ModelNotRecognised: it is no detector of a known family.
-        ModelError: it is a TensorRT engine, which this version cannot run.
+        EngineUnfit: it is a TensorRT engine, which runs on no processor.
         SettingsError: an argument is outside its range.
     """
     path = find_model(path_or_name, folders)
-    if path.parent.resolve() in {folder.resolve() for folder in folders}:
-        check_recorded(path)
+    if path.suffix.lower() in ENGINE_SUFFIXES:
+        raise EngineUnfit(f"{path} is a TensorRT engine, which needs a GPU; give the ONNX file it was built from.")
+    check_listed(path, folders)
     return load_on_processor(path, DetectorChoices(family, score_floor, nms_iou), threads)
 
 
-def find_model(path_or_name: str | Path, folders: Sequence[Path] = ()) -> Path:
-    """The ONNX file that is meant.
+def check_listed(path: Path, folders: Sequence[Path]) -> None:
+    """Make sure that a file in one of the folders is the one that the folder's lists tell of, if they do.
 
     Raises:
-        ModelNotFound, ModelUnreadable, ModelError: as `load_detector`.
+        ModelAltered: it is another.
+        ModelUnreadable: the folder's lists cannot be read.
+    """
+    if path.parent.resolve() in {folder.resolve() for folder in folders}:
+        check_recorded(path)
+
+
+def find_model(path_or_name: str | Path, folders: Sequence[Path] = ()) -> Path:
+    """The file that is meant: ONNX, or a TensorRT engine.
+
+    Raises:
+        ModelNotFound, ModelUnreadable: as `load_detector`.
     """
     path = Path(path_or_name)
     if not path.is_file() and path.name == str(path_or_name):
@@ -61,37 +75,34 @@ def find_model(path_or_name: str | Path, folders: Sequence[Path] = ()) -> Path:
         raise ModelNotFound(f"There is no model {str(path_or_name)!r}; give the path of an ONNX file.{advice}")
     if path.is_dir():
         raise ModelUnreadable(f"{path} is a folder; name the ONNX file in it.")
-    if path.suffix.lower() in _ENGINE_SUFFIXES:
-        raise ModelError(
-            f"{path} is a TensorRT engine, which this version cannot run; give the ONNX file it comes from."
-        )
     if path.stat().st_size == 0:
         raise ModelUnreadable(f"{path} is empty; it may be an unfinished download.")
     return path
 
 
-class DetectorStore:
-    """Detectors in use, so that sessions with the same model share one.
+Held = TypeVar("Held")
 
-    A detector is kept for as long as anyone holds it. A file that was replaced is loaded anew; those who hold
+
+class DetectorStore(Generic[Held]):
+    """Models in use, so that sessions with the same one share it.
+
+    A model is kept for as long as anyone holds it. A file that was replaced is loaded anew; those who hold
     the old one keep it. Any thread may call; one model is loaded at a time.
     """
 
-    def __init__(self, load: Callable[[Path, str | None], Detector], folders: Sequence[Path] = ()) -> None:
+    def __init__(self, load: Callable[[Path, str | None], Held], folders: Sequence[Path] = ()) -> None:
         """
         Args:
-            load: from a model file and a family's name to a detector.
+            load: from a model file and a family's name to a model.
             folders: where names are looked up.
         """
         self._load = load
         self._folders = tuple(folders)
         self._lock = threading.Lock()
-        self._held: weakref.WeakValueDictionary[tuple[Path, int, int, str | None], Detector] = (
-            weakref.WeakValueDictionary()
-        )
+        self._held: weakref.WeakValueDictionary[tuple[Path, int, int, str | None], Held] = weakref.WeakValueDictionary()
 
-    def get(self, path_or_name: str | Path, family: str | None = None) -> Detector:
-        """The detector of that file or name, loaded if nobody holds it.
+    def get(self, path_or_name: str | Path, family: str | None = None) -> Held:
+        """The model of that file or name, loaded if nobody holds it.
 
         Raises:
             ModelError: of the kinds that `load_detector` raises.
@@ -100,12 +111,12 @@ class DetectorStore:
         state = path.stat()
         key = (path.resolve(), state.st_mtime_ns, state.st_size, family)
         with self._lock:
-            detector = self._held.get(key)
-            if detector is None:
-                detector = self._load(path, family)
-                self._held[key] = detector
-            return detector
+            model = self._held.get(key)
+            if model is None:
+                model = self._load(path, family)
+                self._held[key] = model
+            return model
 
     def __len__(self) -> int:
-        """How many detectors are held."""
+        """How many models are held."""
         return len(self._held)

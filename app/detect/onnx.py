@@ -14,7 +14,7 @@ from app.detect.cores import available_cores
 from app.detect.detector import DetectorChoices, NetworkDetector
 from app.detect.network import Feeds, Signature, TensorSpec, one_line
 
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     runtime_state.Fail,
     runtime_state.InvalidArgument,
     runtime_state.InvalidGraph,
@@ -49,7 +49,7 @@ class OnnxNetwork:
             ModelUnreadable: ONNX Runtime cannot read the file.
         """
         self._session = _open(path, threads)
-        self._signature = _signature(self._session)
+        self._signature = signature_of(self._session)
 
     @property
     def backend(self) -> str:
@@ -68,7 +68,7 @@ class OnnxNetwork:
         names = None if output_names is None else list(output_names)
         try:
             outputs = cast("list[NDArray[Any]]", self._session.run(names, dict(feeds)))
-        except _RUNTIME_ERRORS as error:
+        except RUNTIME_ERRORS as error:
             raise BackendFailed(one_line(error)) from error
         return [value.astype(np.float32) if value.dtype == np.float16 else value for value in outputs]
 
@@ -90,9 +90,17 @@ def load_on_processor(path: Path, choices: DetectorChoices, threads: int | None 
     return NetworkDetector(path.stem, OnnxNetwork(path, threads), choices, n_parallel=max(1, cores // threads))
 
 
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def session_options() -> onnxruntime.SessionOptions:
+    """What holds wherever ONNX Runtime runs a network."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Errors come as exceptions; warnings are for whoever exported the model.
+    options.log_severity_level = 4
+    return options
+
+
+def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = session_options()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Sleeping between layers costs a small model a third of its time, so its threads spin. Only as long as such a
@@ -100,15 +108,14 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Errors come as exceptions; warnings are for whoever exported the model.
-    options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         raise ModelUnreadable(f"{path} cannot be read as an ONNX model: {one_line(error)}") from error
 
 
-def _signature(session: onnxruntime.InferenceSession) -> Signature:
+def signature_of(session: onnxruntime.InferenceSession) -> Signature:
+    """What the graph declares."""
     return Signature(
         inputs=tuple(_spec(value) for value in session.get_inputs()),
         outputs=tuple(_spec(value) for value in session.get_outputs()),

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import GpuFailed, GpuMemoryShort, GpuMissing
+from app.core.errors import GpuError, GpuFailed, GpuMemoryShort, GpuMissing
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def call(function: str, *arguments: Any) -> Any:
     try:
         code, *values = getattr(driver, function)(*arguments)
     except (RuntimeError, OSError) as error:
-        raise GpuMissing(f"There is no NVIDIA driver: {' '.join(str(error).split())}") from error
+        raise GpuMissing(f"There is no NVIDIA driver, or one too old: {' '.join(str(error).split())}") from error
     if code != driver.CUresult.CUDA_SUCCESS:
         name = getattr(code, "name", str(code))
         if name in _NO_MEMORY:
@@ -98,7 +98,7 @@ class _Owned:
         try:
             self._gpu.make_current()
             give_back()
-        except GpuFailed as error:
+        except GpuError as error:
             logger.debug("not given back", extra={"reason": str(error)})
 
     def __enter__(self) -> Self:
@@ -232,7 +232,7 @@ class Stream(_Owned):
             recorded = call("cuStreamEndCapture", self._handle)
             if int(recorded):
                 call("cuGraphDestroy", recorded)
-        except GpuFailed:
+        except GpuError:
             pass  # what spoilt the recording is told by whoever raised
 
     def replay(self, graph: Graph) -> None:
@@ -276,10 +276,14 @@ class Gpu:
         self._is_closed = False
 
     def close(self) -> None:
-        """Give the context back; whatever was made of it must have been closed before."""
-        if not self._is_closed:
-            self._is_closed = True
+        """Give the context back; whatever was made of it must have been closed before. Once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
             call("cuDevicePrimaryCtxRelease", self._device)
+        except GpuError as error:
+            logger.debug("not given back", extra={"reason": str(error)})
 
     def make_current(self) -> None:
         """Have the calling thread use this GPU. Needed before anything else in a new thread."""

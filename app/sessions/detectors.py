@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 
 from app.core.errors import ModelNotFound
-from app.core.types import Detector
+from app.core.types import Detector, DetectorSource
 
 _SUFFIX = ".onnx"
 
@@ -16,30 +16,37 @@ class DetectorCatalogue:
     Clients name models over the network: nothing outside the folders is ever opened, or told apart from nothing.
     """
 
-    def __init__(self, default: Detector, folders: Sequence[Path], load: Callable[[Path], Detector]) -> None:
+    def __init__(
+        self,
+        default: Detector | DetectorSource,
+        folders: Sequence[Path],
+        load: Callable[[Path], Detector | DetectorSource],
+    ) -> None:
         """
         Args:
             folders: a name that several have is the first one's.
-            load: from a model file to a detector, shared by those who hold it.
+            load: from a model file to a detector that those who hold it share, or of which each gets one.
         """
         self._default = default
         self._folders = tuple(folders)
         self._load = load
 
     @property
-    def default(self) -> Detector:
-        """What sessions get that name no detector."""
+    def default(self) -> Detector | DetectorSource:
+        """What sessions get, or get theirs from, that name no detector."""
         return self._default
 
     def get(self, name: str | None) -> Detector:
-        """The detector of that name or file; None: the service's own.
+        """A detector of that name or file for one session, which closes it; None: the service's own.
 
         Raises:
             ModelError: there is none, or it cannot be used.
+            GpuMemoryShort: there is no room for another session.
+            DetectorFailed: nothing can run it.
         """
-        if name is None or name == self._default.name:
-            return self._default
-        return self._load(self._find(name))
+        is_default = name is None or name == self._default.name
+        found = self._default if is_default else self._load(self._find(str(name)))
+        return found.open() if isinstance(found, DetectorSource) else found
 
     def _find(self, name: str) -> Path:
         for folder, candidate in product((folder.resolve() for folder in self._folders), (name, name + _SUFFIX)):

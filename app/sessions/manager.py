@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.errors import FlexPatchError, SessionExists, SessionLimitReached, SessionNotFound
-from app.core.types import Detector
+from app.core.types import Detector, close_detector
 from app.sessions.model import SessionSpec, SessionTools
 from app.sessions.session import Session
 from app.sessions.store import SessionStore
@@ -16,14 +16,16 @@ from app.sessions.store import SessionStore
 logger = logging.getLogger(__name__)
 
 
-class DetectorSource(Protocol):
-    """Where sessions get their detectors; sessions that name the same one share it."""
+class Detectors(Protocol):
+    """Where sessions get their detectors."""
 
     def get(self, name: str | None) -> Detector:
-        """The detector of that name, or the service's own; may take seconds.
+        """The detector of that name, or the service's own, for one session; may take seconds.
 
         Raises:
             ModelError: there is none of that name, or it cannot be used.
+            GpuMemoryShort: there is no room for another session.
+            DetectorFailed: nothing can run it.
         """
         ...
 
@@ -45,7 +47,7 @@ class SessionRegistry:
     def __init__(
         self,
         limits: RegistryLimits,
-        detectors: DetectorSource,
+        detectors: Detectors,
         tools: SessionTools,
         store: SessionStore | None = None,
     ) -> None:
@@ -83,7 +85,7 @@ class SessionRegistry:
             make_spec: takes the session's id.
             session_id: None: a new one is chosen.
         Raises:
-            SessionExists, SessionLimitReached, ModelError, SettingsError, SourceError.
+            SessionExists, SessionLimitReached, ModelError, SettingsError, SourceError, GpuError, DetectorFailed.
             StoreFailed: it cannot be recorded; then it is not made.
         """
         name = self._reserve(session_id)
@@ -91,21 +93,31 @@ class SessionRegistry:
             spec = make_spec(name)
             if spec.source:
                 self._tools.check_stream(spec.source)
-            session = Session(spec, self._detectors.get(spec.detector), self._tools)
-            self.keep(session)
+            session = self._made(spec)
             try:
+                self.keep(session)
                 with self._lock:
                     self._check_open()
                     session.start()
                     self._sessions[name] = session
                     self._tools.share_cores(len(self._sessions))
             except BaseException:
+                session.discard()
                 self._forget(session)
                 raise
         finally:
             with self._lock:
                 self._reserved.discard(name)
         return session
+
+    def _made(self, spec: SessionSpec) -> Session:
+        """A session that is not started yet, with a detector of its own."""
+        detector = self._detectors.get(spec.detector)
+        try:
+            return Session(spec, detector, self._tools)
+        except BaseException:
+            close_detector(detector)
+            raise
 
     def restore(self) -> None:
         """Make the sessions that were kept when the service last ran. What cannot be made is logged, and kept."""

@@ -20,7 +20,7 @@ from app.core.errors import (
     SessionFetches,
     SourceError,
 )
-from app.core.types import CaptureTime, Detector, Explanation, Frame, FrameResult, Picture, Size
+from app.core.types import CaptureTime, Detector, Explanation, Frame, FrameResult, Picture, Size, close_detector
 from app.core.wire import error_code, result_json
 from app.ingest.live.process import LiveFrame
 from app.sessions.feeder import Feeder
@@ -260,6 +260,10 @@ class Session:
             )
         return idle_s >= self._spec.idle_ttl_s
 
+    def discard(self) -> None:
+        """Give back what the session alone has of its detector; for sessions that were never started, or are over."""
+        close_detector(self._detector)
+
     def begin_stop(self, reason: str) -> None:
         """Take no more frames and have the worker end after the one in hand. Legal in every state."""
         self._machine.to_if(SessionState.DRAINING, when=_ENDABLE, reason=reason)
@@ -309,6 +313,7 @@ class Session:
                 del job
             # Tens of megabytes of pictures, which the session's reference cycles would keep for long.
             del self._pipeline
+            self.discard()
 
     def _focus(self) -> None:
         filters = self._filters

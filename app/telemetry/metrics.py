@@ -106,6 +106,18 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self._fallbacks = Counter(
+            "flexpatch_backend_fallbacks",
+            "Detectors that moved on from a backend that failed, by error.",
+            ("model", "backend", "successor", "reason"),
+            registry=registry,
+        )
+        self._upgrades = Counter(
+            "flexpatch_backend_upgrades",
+            "Detectors that moved to a better backend once it was ready.",
+            ("model", "backend"),
+            registry=registry,
+        )
         self._modes = Counter(
             "flexpatch_frame_modes", "Processed frames by the detector's task.", ("mode",), registry=registry
         )
@@ -163,6 +175,16 @@ class Metrics:
     def stream_lost(self, reason: str) -> None:
         """A connection to a camera failed or broke off; `reason` is the name of the error."""
         self._reconnects.labels(reason).inc()
+
+    # ----------------------------------------------------------------------------------------- backends
+
+    def backend_failed(self, model: str, backend: str, successor: str, reason: str) -> None:
+        """A detector moved on from a backend that failed; `reason` is the name of the error."""
+        self._fallbacks.labels(model, backend, successor, reason).inc()
+
+    def backend_ready(self, model: str, backend: str) -> None:
+        """A detector moved to a better backend."""
+        self._upgrades.labels(model, backend).inc()
 
     # ----------------------------------------------------------------------------------------- sessions
 

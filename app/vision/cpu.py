@@ -134,8 +134,8 @@ def _shifts(frame: Size) -> _Shifts:
     return _Shifts(across, down, np.hypot(across, down))
 
 
-class CpuVision:
-    """`core.types.Vision` with OpenCV. One instance per stream; not thread-safe."""
+class CpuPixels:
+    """All of `core.types.Vision` but `canvas`, with OpenCV. One instance per stream; not thread-safe."""
 
     def __init__(self) -> None:
         self._divisor = 0
@@ -159,7 +159,7 @@ class CpuVision:
         guess: NDArray[np.float32],
         reach_px: float = math.inf,
     ) -> PointFlow:
-        before, after = _own(earlier), _own(later)
+        before, after = cpu_frame(earlier), cpu_frame(later)
         if len(points) == 0:
             return PointFlow(points, np.zeros(0, bool), np.zeros(0, np.float32), np.zeros(0, np.float32))
         start = _to_luma(points, before.scale)
@@ -196,7 +196,7 @@ class CpuVision:
         )
 
     def corners(self, frame: PreparedFrame, boxes: FrameBoxes, grid: tuple[int, int]) -> NDArray[np.float32]:
-        own = _own(frame)
+        own = cpu_frame(frame)
         columns, rows = grid
         n_cells = columns * rows
         if len(boxes) == 0:
@@ -239,7 +239,7 @@ class CpuVision:
         return self._eigenvalues
 
     def templates(self, frame: PreparedFrame, boxes: FrameBoxes) -> NDArray[np.float32]:
-        own = _own(frame)
+        own = cpu_frame(frame)
         if len(boxes) == 0:
             return np.zeros((0, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
         fractions = (np.arange(TEMPLATE_SIDE, dtype=np.float32) + 0.5) / TEMPLATE_SIDE
@@ -254,12 +254,12 @@ class CpuVision:
         return values.reshape(shape).astype(np.float32)
 
     def edge_map(self, frame: PreparedFrame) -> NDArray[np.float32]:
-        return _share_by_cell(cv2.Canny(_own(frame).luma, CANNY_LOW, CANNY_HIGH))
+        return _share_by_cell(cv2.Canny(cpu_frame(frame).luma, CANNY_LOW, CANNY_HIGH))
 
     def motion_map(
         self, earlier: PreparedFrame, later: PreparedFrame, camera: NDArray[np.float64] | None
     ) -> NDArray[np.float32]:
-        before, after = _own(earlier), _own(later)
+        before, after = cpu_frame(earlier), cpu_frame(later)
         reference = before.luma
         covered: NDArray[np.uint8] | None = None
         if camera is not None:
@@ -278,7 +278,7 @@ class CpuVision:
     def alignment(
         self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
     ) -> Alignment:
-        before, after = _own(earlier).thumbnail, _own(later).thumbnail
+        before, after = cpu_frame(earlier).thumbnail, cpu_frame(later).thumbnail
         if before.is_flat or after.is_flat:
             return Alignment(NO_SHIFT, 0.0 if before.is_flat and after.is_flat else 1.0)
         at_rest = before.correlation(after)
@@ -292,10 +292,11 @@ class CpuVision:
         shift_px = np.array([shifts.across[column], shifts.down[row, 0]], np.float32)
         return Alignment(shift_px, float(np.clip(1 - max(likeness[row, column], at_rest), 0, 1)))
 
-    def canvas(
+    def draw(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
     ) -> NDArray[np.uint8]:
-        own = _own(frame)
+        """A canvas (H, W, 3) with patches on it. Any thread may have one drawn."""
+        own = cpu_frame(frame)
         canvas = self._padding(size, pad_value).copy()
         for copy in copies:
             x1, y1, x2, y2 = copy.target
@@ -308,6 +309,16 @@ class CpuVision:
         if key not in self._paddings:
             self._paddings[key] = np.full((size.height, size.width, 3), pad_value, np.uint8)
         return self._paddings[key]
+
+
+class CpuVision(CpuPixels):
+    """`core.types.Vision` with OpenCV."""
+
+    def canvas(
+        self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
+    ) -> NDArray[np.uint8]:
+        """Cut, resize and place patches on a canvas (H, W, 3) filled with `pad_value`."""
+        return self.draw(frame, copies, size, pad_value)
 
 
 def share_cores(n_cores: int, n_sessions: int) -> None:
@@ -410,7 +421,12 @@ def _to_frame(points: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     return (points + np.float32(0.5)) / np.float32(scale)
 
 
-def _own(frame: PreparedFrame) -> CpuFrame:
+def cpu_frame(frame: PreparedFrame) -> CpuFrame:
+    """The frame, if OpenCV prepared it.
+
+    Raises:
+        TypeError: another vision did.
+    """
     if not isinstance(frame, CpuFrame):
         raise TypeError(f"CpuVision was given a {type(frame).__name__} that another vision prepared")
     return frame

@@ -50,6 +50,11 @@ def test_only_our_own_failures_are_5xx() -> None:
     assert internal == {
         errors.FlexPatchError,
         errors.StoreFailed,
+        errors.GpuError,
+        errors.GpuMissing,
+        errors.GpuMemoryShort,
+        errors.GpuFailed,
+        errors.KernelsNotCompiled,
         errors.DetectorFailed,
         errors.BackendFailed,
         errors.DownloadFailed,

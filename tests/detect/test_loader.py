@@ -27,7 +27,7 @@ def loads() -> list[Path]:
     return []
 
 
-def store_of(loads: list[Path], *folders: Path) -> DetectorStore:
+def store_of(loads: list[Path], *folders: Path) -> DetectorStore[Detector]:
     def load(path: Path, family: str | None) -> Detector:
         loads.append(path)
         return load_detector(path, family=family, threads=1)
