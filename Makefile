@@ -23,7 +23,7 @@ OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak capacity evaluate train detector lock clean install install-dev install-train
+.PHONY: help run test lint bench soak capacity evaluate train detector gpu-check lock clean install install-dev install-train install-engines
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,7 @@ clean: ## Remove the virtual environment and caches
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev
 install-train: $(VENV)/installed-train
+install-engines: $(VENV)/installed-engines
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -101,6 +102,12 @@ $(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
 	@echo "Installing what lint and tests need"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# What needs no GPU: TensorRT-RTX builds engines, NVRTC compiles kernels. Not in the lock file, as few need them.
+$(VENV)/installed-engines: pyproject.toml $(VENV)/installed-dev
+	@echo "Installing TensorRT-RTX, CUDA for Python and OpenVINO"
+	@$(PIP) install -e ".[rtx,openvino]"
 	@touch $@
 
 # Not in the lock file: which build of PyTorch there is hangs on the machine, and only training needs it.

@@ -81,7 +81,11 @@ def build_command(
     settings = load_settings(None, {"detector_family": detector_family, "engine_dir": folder, "gpu": gpu})
     path = find_model(model, model_folders(settings))
     usual = engine_options(settings)
-    options = EngineOptions(precision or usual.precision, max_batch or usual.max_batch, max_side or usual.max_side_px)
+    options = EngineOptions(
+        precision or usual.precision,
+        usual.max_batch if max_batch is None else max_batch,
+        usual.max_side_px if max_side is None else max_side,
+    )
     present = _present(settings)
     capability = _capability(compute_capability) if compute_capability else present
     if capability is None:
@@ -169,6 +173,8 @@ def _described(file: EngineFile) -> dict[str, Any]:
 
 
 def _state(file: EngineFile, library: Library | None, present: Capability | None) -> str:
+    if file.description is None:
+        return "does not say what it was built from"
     if library is None or present is None:
         return "whole"
     try:

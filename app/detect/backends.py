@@ -175,7 +175,7 @@ class DetectorModel:
             except FlexPatchError as error:
                 candidate.refusal = str(error)
                 logger.debug("backend is not used", extra=self._about(candidate, str(error)))
-        return candidate.loaded
+        return None if candidate.refusal else candidate.loaded
 
     def _finished(self, candidate: Candidate, refusal: str) -> None:
         """What a backend waited for is there, and detectors move there with their next look; or it is not."""

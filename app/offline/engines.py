@@ -76,14 +76,15 @@ def build_engine(
     canvases = [] if options.precision == "float" else list(canvases_of(pictures or _STREET, detector))
     key = cache.key(model, capability, options)
     started_s = clock.now_s()
-    make_graph = cached(partial(graph_for, library, model, options.precision, canvases))
+    make_graph = cached(partial(graph_for, library, model, options.precision, canvases, family))
     file = cache.get(model, key, detector.signature, make_graph=make_graph, is_for_this_gpu=is_for_this_gpu, anew=anew)
     seconds = clock.now_s() - started_s
     if options.precision == "float":
         return BuildReport(file, seconds, None)
     # What a flag asks of the library shows on a GPU alone; the converted graph shows how far half precision goes.
-    graph = converted(model, "half", ()) if library.takes_precision_flags else make_graph()
-    return BuildReport(file, seconds, compare(model, graph, canvases[:_COMPARED]))
+    is_by_flag = options.precision == "half" and library.takes_precision_flags
+    graph = converted(model, "half") if is_by_flag else make_graph()
+    return BuildReport(file, seconds, compare(model, graph, canvases[:_COMPARED], family))
 
 
 def canvases_of(source: str, detector: NetworkDetector) -> Iterator[NDArray[np.uint8]]:

@@ -69,7 +69,6 @@ class GpuMachine:
         with self._lock:
             opened, self._opened = self._opened, None
         if isinstance(opened, OpenedGpu):
-            opened.gpu.make_current()
             opened.kernels.close()
             opened.gpu.close()
 

@@ -66,7 +66,10 @@ def build(request: EngineRequest, graph: bytes, library: Library) -> bytes:
     options = request.key.options
     messages = messages_of(library.module)
     trt = library.module
-    builder = trt.Builder(messages)
+    try:
+        builder = trt.Builder(messages)
+    except (TypeError, RuntimeError) as error:  # where CUDA does not start, its binding has nothing to return
+        raise EngineNotBuilt(f"{library} does not start: {_reasons(messages.errors or [str(error)])}.") from error
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, messages)
     if not parser.parse(graph):
@@ -83,21 +86,28 @@ def build(request: EngineRequest, graph: bytes, library: Library) -> bytes:
     if plan is None:
         raise EngineNotBuilt(f"{library} cannot build an engine of {request.model}: {_reasons(messages.errors)}.")
     if timings is not None and request.timing_file is not None:
-        write_whole(request.timing_file, bytes(timings.serialize()))
+        _keep(timings, request.timing_file)
     return bytes(plan)
 
 
-def graph_for(library: Library, model: Path, precision: Precision, canvases: Sequence[NDArray[np.uint8]] = ()) -> bytes:
+def graph_for(
+    library: Library,
+    model: Path,
+    precision: Precision,
+    canvases: Sequence[NDArray[np.uint8]] = (),
+    family: str | None = None,
+) -> bytes:
     """A model's graph as that library wants it: converted, unless flags do.
 
     Args:
         canvases: (H, W, 3) uint8 BGR for int8 to learn from.
+        family: of the detector, if it is not recognised.
     Raises:
         EngineNotBuilt: it cannot be converted.
         GpuMissing: a package that the conversion needs is not installed.
     """
     is_by_flag = precision == "half" and library.takes_precision_flags
-    return converted(model, "float" if is_by_flag else precision, canvases)
+    return converted(model, "float" if is_by_flag else precision, canvases, family)
 
 
 def _set_profile(builder: Any, network: Any, config: Any, options: EngineOptions) -> None:
@@ -152,6 +162,14 @@ def _timings(config: Any, path: Path | None) -> Any:
     return timings
 
 
+def _keep(timings: Any, path: Path) -> None:
+    """Write the timings for later builds, which can do without."""
+    try:
+        write_whole(path, bytes(timings.serialize()))
+    except OSError as error:
+        logger.warning("timings cannot be written", extra={"path": str(path), "reason": str(error)})
+
+
 def _unreadable(parser: Any, errors: Sequence[str]) -> str:
     """What a parser stumbled over: operators, if it names them."""
     found = [parser.get_error(index) for index in range(parser.num_errors)]
@@ -160,7 +178,8 @@ def _unreadable(parser: Any, errors: Sequence[str]) -> str:
 
 
 def _reasons(errors: Sequence[str]) -> str:
-    return one_line("; ".join(dict.fromkeys(errors)) or "it does not say why")
+    said = dict.fromkeys(error.strip().rstrip(".") for error in errors)
+    return one_line("; ".join(said) or "it does not say why")
 
 
 def check_target(library: Library, capability: Capability, present: Capability | None) -> bool:

@@ -63,13 +63,15 @@ class EngineCache:
     def look_up(self, model: Path, key: EngineKey) -> Kept:
         """The engine, if it is there, whole, and just the one wanted."""
         path = self.path(model, key)
-        if not path.is_file():
-            return Kept(None, f"there is no {path.name} yet")
         try:
+            if not path.is_file():
+                return Kept(None, f"there is no {path.name} yet")
             file = read_engine(path)
             file.check_fits(key)
         except (ModelUnreadable, EngineUnfit) as error:
             return Kept(None, str(error).removesuffix("."))
+        except OSError as error:
+            return Kept(None, f"{path} cannot be read: {error.strerror or error}")
         return Kept(file, "")
 
     def get(
@@ -107,7 +109,11 @@ class EngineCache:
 
     def discard(self, model: Path, key: EngineKey) -> None:
         """Remove an engine that turned out to be of no use, so that it is built anew."""
-        self.path(model, key).unlink(missing_ok=True)
+        path = self.path(model, key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("an engine cannot be removed", extra={"path": str(path), "reason": str(error)})
 
     def _timing_file(self, key: EngineKey) -> Path:
         return self._folder / f"{key.flavour}-{key.library_version}.{key.architecture}.timings"

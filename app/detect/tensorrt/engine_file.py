@@ -7,14 +7,14 @@ description in JSON; the plan as TensorRT serialised it. A plan alone is read to
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from app.core.errors import EngineUnfit, ModelUnreadable
-from app.detect.tensorrt.library import Capability, Flavour, Library
+from app.core.errors import EngineUnfit, ModelUnreadable, SettingsError
+from app.detect.tensorrt.library import NAMES, Capability, Flavour, Library
 from app.detect.tensorrt.options import EngineOptions
 
 FORMAT = 1
@@ -45,7 +45,6 @@ class EngineDescription:
     key: EngineKey
     model: str
     """The model's name."""
-    plan_sha256: str
     model_metadata: Mapping[str, str] = field(default_factory=dict)
     """What the ONNX file said of itself: class names, stride, task."""
 
@@ -120,10 +119,9 @@ def write_engine(path: Path, plan: bytes, key: EngineKey, model: str, metadata: 
         "library_version": key.library_version,
         "model_sha256": key.model_sha256,
         "options": asdict(key.options),
-        "plan_sha256": hashlib.sha256(plan).hexdigest(),
         "model_metadata": dict(metadata),
     }
-    text = json.dumps(document, ensure_ascii=False).encode()
+    text = json.dumps(document | {"sha256": _digest(document, plan)}).encode()
     write_whole(path, len(text).to_bytes(_LENGTH_BYTES, "little") + text, plan)
 
 
@@ -134,10 +132,9 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             for part in parts:
                 file.write(part)
             file.flush()
@@ -168,12 +165,20 @@ def read_engine(path: Path) -> EngineFile:
     if document.get("format") != FORMAT:
         return EngineFile(path, plan, None, {key: str(value) for key, value in document.items()})
     try:
+        is_as_written = document.pop("sha256", None) == _digest(document, plan)
         description = _description(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, SettingsError) as error:
         raise ModelUnreadable(f"{path} is damaged: its description is not understood.") from error
-    if hashlib.sha256(plan).hexdigest() != description.plan_sha256:
-        raise ModelUnreadable(f"{path} is damaged: the engine in it is not the one that was written.")
+    if not is_as_written:
+        raise ModelUnreadable(f"{path} is damaged: what is in it is not what was written.")
     return EngineFile(path, plan, description, description.model_metadata)
+
+
+def _digest(document: Mapping[str, Any], plan: bytes) -> str:
+    """Of all that a file says, and of the engine."""
+    digest = hashlib.sha256(json.dumps(document).encode())
+    digest.update(plan)
+    return digest.hexdigest()
 
 
 def _document(text: bytes) -> dict[str, Any] | None:
@@ -187,6 +192,8 @@ def _document(text: bytes) -> dict[str, Any] | None:
 
 def _description(document: Mapping[str, Any]) -> EngineDescription:
     major, minor = document["capability"]
+    if document["flavour"] not in NAMES:
+        raise ValueError(document["flavour"])
     key = EngineKey(
         capability=(int(major), int(minor)),
         flavour=document["flavour"],
@@ -195,4 +202,4 @@ def _description(document: Mapping[str, Any]) -> EngineDescription:
         options=EngineOptions(**document["options"]),
     )
     metadata = {str(name): str(value) for name, value in document["model_metadata"].items()}
-    return EngineDescription(key, str(document["model"]), str(document["plan_sha256"]), metadata)
+    return EngineDescription(key, str(document["model"]), metadata)

@@ -16,15 +16,16 @@ OnDone = Callable[[str], None]
 """Takes why there is no engine; nothing if there is one."""
 
 _PATIENCE_S = 5.0
+_CLOSING = "the service is shutting down"
 
 
 class EngineBuilds:
-    """Builds that are under way, one for each model. Any thread may call."""
+    """Builds that are under way. Any thread may call."""
 
     def __init__(self, command: BuildCommand) -> None:
         self._command = command
         self._lock = threading.Lock()
-        self._running: dict[Path, subprocess.Popen[str]] = {}
+        self._running: set[subprocess.Popen[str]] = set()
         self._is_closed = False
 
     def start(self, model: Path, on_done: OnDone) -> None:
@@ -43,7 +44,7 @@ class EngineBuilds:
         """
         with self._lock:
             if self._is_closed:
-                return "the service is shutting down"
+                return _CLOSING
             try:
                 process = subprocess.Popen(  # noqa: S603 - a command of ours
                     list(self._command(model)),
@@ -55,13 +56,15 @@ class EngineBuilds:
                 )
             except OSError as error:
                 return f"the process that builds it cannot be started: {error}"
-            self._running[model] = process
+            self._running.add(process)
         _, said = process.communicate()
         with self._lock:
-            if self._running.get(model) is process:
-                del self._running[model]
+            self._running.discard(process)
+            is_closed = self._is_closed
         if process.returncode == 0:
             return ""
+        if is_closed:
+            return _CLOSING
         lines = [line for line in said.splitlines() if line.strip()]
         last = lines[-1].removeprefix("Error: ") if lines else "it says nothing"
         return one_line(f"building it ended with status {process.returncode}: {last}")
@@ -69,7 +72,7 @@ class EngineBuilds:
     def _build(self, model: Path, on_done: OnDone) -> None:
         logger.info("an engine is built in the background", extra={"model": str(model)})
         reason = self.build(model)
-        if reason:
+        if reason and reason != _CLOSING:
             logger.error("no engine was built", extra={"model": str(model), "reason": reason})
         on_done(reason)
 
@@ -77,7 +80,7 @@ class EngineBuilds:
         """End all builds."""
         with self._lock:
             self._is_closed = True
-            running = list(self._running.values())
+            running = list(self._running)
         for process in running:
             process.terminate()
         for process in running:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from app.core.boxes import iou
 from app.core.errors import EngineNotBuilt, GpuMissing
@@ -28,11 +29,14 @@ _SURE = 0.3
 """Score from which on an object is expected to be found again."""
 
 
-def converted(path: Path, precision: Precision, canvases: Sequence[NDArray[np.uint8]] = ()) -> bytes:
+def converted(
+    path: Path, precision: Precision, canvases: Sequence[NDArray[np.uint8]] = (), family: str | None = None
+) -> bytes:
     """The ONNX file's graph in another precision.
 
     Args:
         canvases: (H, W, 3) uint8 BGR, of which int8 learns the ranges of values; half does without.
+        family: of the detector, if it is not recognised.
     Raises:
         GpuMissing: the package `onnx` is not installed.
         EngineNotBuilt: the graph cannot be converted, or there is nothing to learn ranges from.
@@ -47,7 +51,7 @@ def converted(path: Path, precision: Precision, canvases: Sequence[NDArray[np.ui
         ) from error
     try:
         with _quiet():
-            graph = _half(path) if precision == "half" else _int8(path, canvases)
+            graph = _half(path) if precision == "half" else _int8(path, canvases, DetectorChoices(family))
             onnx.checker.check_model(graph)
     except EngineNotBuilt:
         raise
@@ -67,7 +71,7 @@ def _half(path: Path) -> Any:
     return graph.model
 
 
-def _int8(path: Path, canvases: Sequence[NDArray[np.uint8]]) -> Any:
+def _int8(path: Path, canvases: Sequence[NDArray[np.uint8]], choices: DetectorChoices) -> Any:
     from onnx import load  # noqa: PLC0415
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 
@@ -75,7 +79,7 @@ def _int8(path: Path, canvases: Sequence[NDArray[np.uint8]]) -> Any:
         raise EngineNotBuilt(
             f"{path} cannot be converted to int8 without pictures of what it will see: name a folder of them."
         )
-    detector = load_on_processor(path, DetectorChoices())
+    detector = load_on_processor(path, choices)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / path.name
         quantize_static(
@@ -142,16 +146,20 @@ class Agreement:
     """Mean distance of the boxes' sides."""
 
 
-def compare(original: Path, graph: bytes, canvases: Sequence[NDArray[np.uint8]]) -> Agreement:
+def compare(
+    original: Path, graph: bytes, canvases: Sequence[NDArray[np.uint8]], family: str | None = None
+) -> Agreement:
     """Run a model and a converted one on the same canvases (H, W, 3), on the processor.
 
+    Args:
+        family: of the detector, if it is not recognised.
     Raises:
         ModelError: the converted graph is no detector any more.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / original.name
         path.write_bytes(graph)
-        first, second = (load_on_processor(file, DetectorChoices()) for file in (original, path))
+        first, second = (load_on_processor(file, DetectorChoices(family)) for file in (original, path))
         pairs = [(first.detect(canvas[None])[0], second.detect(canvas[None])[0]) for canvas in canvases]
     scores, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), np.float32)]
     n_objects = n_new = 0
@@ -172,11 +180,12 @@ def compare(original: Path, graph: bytes, canvases: Sequence[NDArray[np.uint8]])
 
 
 def _same(before: CanvasDetections, after: CanvasDetections) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which sure detections have a partner of their class, and which one that is."""
+    """Which sure detections have a partner of their class, and which one that is; none is partner of two."""
     if not (len(before) and len(after)):
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     overlap = iou(FrameBoxes(before.boxes), FrameBoxes(after.boxes))
     overlap[before.class_ids[:, None] != after.class_ids[None, :]] = 0
-    is_found = (overlap.max(axis=1) >= _SAME_OBJECT_IOU) & (before.scores >= _SURE)
-    rows = np.flatnonzero(is_found)
-    return rows, overlap[rows].argmax(axis=1)
+    overlap[before.scores < _SURE] = 0
+    rows, partners = linear_sum_assignment(overlap, maximize=True)
+    is_same = overlap[rows, partners] >= _SAME_OBJECT_IOU
+    return rows[is_same], partners[is_same]

@@ -23,6 +23,9 @@ _NAMES = {
 }
 """TensorRT's element types as NumPy names them."""
 
+_MEMORY_SHORT = ("out of memory", "outofmemory", "could not be allocated")
+"""In what TensorRT says where an engine fits the GPU, but not into what is free of its memory."""
+
 
 class TensorRtNetwork:
     """An engine whose weights are in GPU memory, for all workers of a GPU. Any thread may ask."""
@@ -31,16 +34,23 @@ class TensorRtNetwork:
         """
         Raises:
             EngineUnfit: TensorRT does not take the engine on this GPU.
+            GpuMemoryShort: the GPU has not enough memory for it.
+            BackendFailed: TensorRT does not start.
         """
         gpu.make_current()
         self._gpu = gpu
         self._library = library
         self._messages = messages_of(library.module)
-        self._runtime = library.module.Runtime(self._messages)
+        try:
+            self._runtime = library.module.Runtime(self._messages)
+        except (TypeError, RuntimeError) as error:  # its binding has nothing to return
+            raise BackendFailed(f"{library} does not start: {_said(self._messages) or one_line(error)}") from error
         self._engine = self._runtime.deserialize_cuda_engine(file.plan)
         if self._engine is None:
-            said = one_line("; ".join(self._messages.errors) or "it does not say why")
-            raise EngineUnfit(f"{library} does not take {file.path} on this GPU: {said}.")
+            said = _said(self._messages)
+            if any(words in said.lower() for words in _MEMORY_SHORT):
+                raise GpuMemoryShort(f"{library} has not enough GPU memory for {file.path}: {said}.")
+            raise EngineUnfit(f"{library} does not take {file.path} on this GPU: {said or 'it does not say why'}.")
         self._names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         self._signature = Signature(
             inputs=tuple(self._spec(name) for name in self.input_names),
@@ -95,8 +105,8 @@ class TensorRtNetwork:
         self._messages.errors.clear()
         context = self._open_context()
         if context is None:
-            said = one_line("; ".join(self._messages.errors))
-            raise GpuMemoryShort(f"TensorRT cannot make an execution context: {said or 'memory is short'}.")
+            said = _said(self._messages) or "memory is short"
+            raise GpuMemoryShort(f"TensorRT cannot make an execution context: {said}.")
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
                 sides = "x".join(str(side) for side in shape)
@@ -107,6 +117,8 @@ class TensorRtNetwork:
         outputs = tuple(
             DeviceTensor(name, self._dtype(name), tuple(context.get_tensor_shape(name))) for name in self.output_names
         )
+        if unknown := [tensor.name for tensor in outputs if min(tensor.shape, default=0) < 0]:
+            raise BackendFailed(f"the size of {', '.join(unknown)} depends on what is in the picture")
         return TensorRtContext(context, outputs, stream, self._messages)
 
     def _open_context(self) -> Any:
@@ -131,6 +143,11 @@ class TensorRtNetwork:
         """Give the weights' memory back, once no worker uses them any more."""
         self._engine = None
         self._runtime = None
+
+
+def _said(messages: Any) -> str:
+    """What TensorRT reported as errors, without a full stop."""
+    return one_line("; ".join(error.strip().rstrip(".") for error in messages.errors))
 
 
 class TensorRtContext:
@@ -176,7 +193,7 @@ class TensorRtContext:
         """
         self._messages.errors.clear()
         if not self._context.execute_async_v3(self._stream.handle):
-            raise BackendFailed(one_line("; ".join(self._messages.errors) or "TensorRT does not say why"))
+            raise BackendFailed(_said(self._messages) or "TensorRT does not say why")
 
     def close(self) -> None:
         self._context = None

@@ -1,0 +1,78 @@
+"""The kernels without a GPU: the same source, compiled for the host, one process thread for each of a block's."""
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import app.gpu
+
+KernelName = Literal["draw_canvas", "find_detections"]
+Dimensions = tuple[int, int, int]
+
+_HERE = Path(__file__).parent
+_KERNELS = Path(app.gpu.__file__).parent / "kernels"
+_OPTIONS = ("-std=c++20", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+
+
+class HostKernels:
+    """Both kernels as a library of the host."""
+
+    def __init__(self, folder: Path) -> None:
+        """Compile into a folder; skip the test where there is no compiler."""
+        compiler = shutil.which("g++")
+        if compiler is None:
+            pytest.skip("no g++ to compile the kernels for the host")
+        library = folder / "kernels.so"
+        command = [compiler, *_OPTIONS, "-shared", "-fPIC", "-pthread", f"-I{_KERNELS}"]
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            [*command, "-o", str(library), str(_HERE / "host.cpp")], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        self._library = ctypes.CDLL(str(library))
+        self._library.layout_of.restype = ctypes.c_char_p
+        self._library.enumerators.restype = ctypes.POINTER(ctypes.c_int)
+        self._library.half_bits.argtypes = [ctypes.c_float]
+        self._library.half_bits.restype = ctypes.c_uint16
+        self._library.half_value.argtypes = [ctypes.c_uint16]
+        self._library.half_value.restype = ctypes.c_float
+
+    def launch(self, name: KernelName, grid: Dimensions, block: Dimensions, args: Sequence[NDArray[Any]]) -> None:
+        """Run a kernel: block after block, the threads of a block at once.
+
+        Args:
+            args: one array for each parameter, whose bytes are the argument.
+        """
+        pointers = (ctypes.c_void_p * len(args))(*(argument.ctypes.data for argument in args))
+        three = ctypes.c_uint * 3
+        getattr(self._library, f"launch_{name}")(three(*grid), three(*block), pointers)
+
+    def fields(self, structure: str) -> dict[str, int]:
+        """Offset in bytes of each field of a C structure; under `sizeof`, its size."""
+        lines = self._library.layout_of(structure.encode()).decode().splitlines()
+        return {name: int(number) for name, number in (line.split() for line in lines)}
+
+    def enumerators(self) -> list[int]:
+        """All enumerators of the C header, in its order."""
+        n = ctypes.c_int()
+        values = self._library.enumerators(ctypes.byref(n))
+        return [int(value) for value in values[: n.value]]
+
+    def half_bits(self, value: float) -> int:
+        """The float16 that a float32 becomes."""
+        return int(self._library.half_bits(value))
+
+    def half_value(self, bits: int) -> float:
+        """The float32 that a float16 becomes."""
+        return float(self._library.half_value(bits))
+
+
+def address(array: NDArray[Any]) -> NDArray[np.uint64]:
+    """A pointer as a kernel's argument."""
+    return np.array(array.ctypes.data, np.uint64)

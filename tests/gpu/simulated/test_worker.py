@@ -1,0 +1,358 @@
+"""Sessions' detectors on a GPU: canvases drawn there, run there, read there; simulated but for TensorRT itself."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.core.clock import SystemClock
+from app.core.errors import BackendFailed, DetectorFailed, GpuMemoryShort, ModelNotRecognised
+from app.core.types import (
+    BgrPicture,
+    CanvasDetections,
+    CanvasOrder,
+    PatchCopy,
+    Picture,
+    Size,
+    YuvPicture,
+    close_detector,
+)
+from app.detect.gpu.detector import GpuModel
+from app.detect.gpu.kernels import DetectionKernels
+from app.detect.gpu.machine import OnGpu
+from app.detect.gpu.onnx import OnnxDeviceNetwork
+from app.detect.tensorrt.engine_file import EngineFile
+from app.detect.tensorrt.library import Library
+from app.detect.tensorrt.runtime import TensorRtNetwork
+from app.gpu.device import Gpu
+from app.vision.cpu import CpuVision
+from app.vision.ordering import OrderingVision
+from tests.detect import encoders
+from tests.detect.conftest import canvas_with, on_processor
+from tests.detect.encoders import Objects
+from tests.detect.graphs import constant_model, sized_detr, square_finder
+from tests.gpu.driver.build import host_image
+from tests.gpu.driver.control import SimulatedDriver
+from tests.gpu.simulated.fake_tensorrt import FakeTensorRt
+
+BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+SIZE = Size(192, 128)
+TRUTH = Objects(
+    np.array([[10, 20, 60, 100], [100, 30, 180, 90]], np.float32),
+    np.array([0.9, 0.6], np.float32),
+    np.array([2, 0], np.int32),
+)
+
+
+@pytest.fixture
+def module(driver: SimulatedDriver) -> FakeTensorRt:
+    return FakeTensorRt(driver)
+
+
+@pytest.fixture
+def make(gpu: Gpu, module: FakeTensorRt) -> Iterator[Callable[[Path], GpuModel]]:
+    """Makes a model of an ONNX file, on the simulated GPU."""
+    with ExitStack() as stack:
+        kernels = stack.enter_context(closing(DetectionKernels(gpu, host_image)))
+
+        def make_model(path: Path, *, uses_graphs: bool = True) -> GpuModel:
+            file = EngineFile(path, path.read_bytes(), None, {})
+            network = TensorRtNetwork(file, Library("tensorrt", module.__version__, module), gpu)
+            model = GpuModel(path.stem, network, gpu, kernels, SystemClock(), uses_graphs=uses_graphs)
+            return stack.enter_context(closing(model))
+
+        yield make_model
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return square_finder(tmp_path / "finder.onnx")
+
+
+@pytest.fixture
+def finder(make: Callable[[Path], GpuModel], path: Path) -> GpuModel:
+    return make(path)
+
+
+def same(mine: Sequence[CanvasDetections], theirs: Sequence[CanvasDetections], tolerance: float = 1e-3) -> None:
+    assert [len(found) for found in mine] == [len(found) for found in theirs]
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=tolerance)
+        np.testing.assert_allclose(one.scores, other.scores, atol=tolerance)
+        np.testing.assert_array_equal(one.class_ids, other.class_ids)
+
+
+def yuv_of(pixels: NDArray[np.uint8], *, is_full_range: bool) -> YuvPicture:
+    """Colours that are not those of the pixels, but some."""
+    rows, columns = -(-pixels.shape[0] // 2), -(-pixels.shape[1] // 2)
+    small = pixels[::2, ::2][:rows, :columns]
+    return YuvPicture(pixels[..., 1].copy(), small[..., 0].copy(), small[..., 2].copy(), is_full_range=is_full_range)
+
+
+def test_it_is_recognised_from_the_engine_alone(finder: GpuModel) -> None:
+    with closing(finder.open()) as detector:
+        assert (detector.name, detector.backend) == ("finder", "tensorrt")
+        assert detector.pad_value == (114, 114, 114)
+        assert detector.input_sizes.accepts(Size(1920, 1920))
+        assert not detector.input_sizes.accepts(Size(1952, 64))
+
+
+def test_an_engine_that_is_no_detector_is_refused(make: Callable[[Path], GpuModel], tmp_path: Path) -> None:
+    with pytest.raises(ModelNotRecognised):
+        make(constant_model(tmp_path / "model.onnx", {"o": np.zeros((1, 10), np.float32)}))
+
+
+@pytest.mark.parametrize("size", [SIZE, Size(64, 64), Size(320, 192)])
+def test_canvases_of_the_processor_give_what_they_give_there(finder: GpuModel, path: Path, size: Size) -> None:
+    usual = on_processor(path)
+    canvases = np.concatenate([canvas_with(size, {(n % 2, n % 2): (BLUE, GREEN, RED)[n % 3]}) for n in range(7)])
+    with closing(finder.open()) as detector:
+        same(detector.detect(canvases), usual.detect(canvases))
+        same(detector.detect(canvases[:1]), usual.detect(canvases[:1]))
+        assert list(detector.detect(canvases[:0])) == []
+
+
+@pytest.mark.parametrize("kind", ["bgr", "video", "full range"])
+def test_orders_give_what_canvases_drawn_on_the_processor_give(finder: GpuModel, path: Path, kind: str) -> None:
+    rng = np.random.default_rng(5)
+    usual = on_processor(path)
+    with closing(finder.open()) as detector:
+        for _ in range(6):
+            pixels = np.kron(rng.integers(0, 256, (9, 16, 3), np.uint8), np.ones((40, 40, 1), np.uint8))[:355, :635]
+            picture: Picture = BgrPicture(np.ascontiguousarray(pixels))
+            if kind != "bgr":
+                picture = yuv_of(pixels, is_full_range=kind == "full range")
+            copies = [
+                PatchCopy((0, 0, 635, 355), (0, 0, 128, 72)),
+                PatchCopy((11, 17, 75, 49), (128, 0, 192, 32)),
+                PatchCopy((301, 203, 329, 219), (128, 32, 184, 64)),
+                PatchCopy((201, 103, 313, 215), (132, 68, 188, 124)),
+            ]
+            vision, ordering = CpuVision(), OrderingVision(lambda: True)
+            canvas = vision.canvas(vision.prepare(picture), copies, SIZE, (1, 2, 3))
+            order = ordering.canvas(ordering.prepare(picture), copies, SIZE, (1, 2, 3))
+            assert isinstance(order, CanvasOrder)
+            np.testing.assert_array_equal(order.draw(), canvas)
+            same(detector.look([order]), usual.detect(canvas[None]), 0.03)
+
+
+def test_frames_of_several_users_go_together(finder: GpuModel, path: Path) -> None:
+    pictures = [canvas_with(SIZE, {(n, n % 4): RED})[0] for n in range(3)]
+    whole = (PatchCopy((0, 0, 192, 128), (0, 0, 192, 128)),)
+    orders = [
+        CanvasOrder(BgrPicture(pixels), whole, SIZE, (114, 114, 114), partial(np.copy, pixels)) for pixels in pictures
+    ]
+    with closing(finder.open()) as detector:
+        same(detector.look(orders), on_processor(path).detect(np.stack(pictures)))
+
+
+def test_more_patches_than_the_table_holds_are_drawn_on_the_processor(finder: GpuModel, path: Path) -> None:
+    pixels = canvas_with(SIZE, {(1, 1): RED})[0]
+    copies = [PatchCopy((x, y, x + 8, y + 8), (x, y, x + 8, y + 8)) for x in range(0, 192, 8) for y in range(0, 128, 8)]
+    ordering = OrderingVision(lambda: True)
+    order = ordering.canvas(ordering.prepare(BgrPicture(pixels)), copies, SIZE, (0, 0, 0))
+    assert len(copies) > 256
+    assert isinstance(order, CanvasOrder)
+    with closing(finder.open()) as detector:
+        same(detector.look([order]), on_processor(path).detect(pixels[None]))
+
+
+LAYOUTS: dict[str, Callable[[Objects, Size, int], list[NDArray[np.float32]]]] = {
+    "yolox": encoders.yolox,
+    "yolov5": encoders.yolo,
+    "yolov6": encoders.yolov6,
+    "yolov8": encoders.yolov8,
+    "yolov10": encoders.end_to_end,
+    "raw detr": encoders.detr_queries,
+    "joined detr": encoders.detr_joined,
+    "nanodet": encoders.nanodet,
+    "nanodet plus": encoders.nanodet_plus,
+    "fastestdet": encoders.fastestdet,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_family_is_read_as_on_the_processor(
+    make: Callable[[Path], GpuModel], layout: str, tmp_path: Path
+) -> None:
+    arrays = LAYOUTS[layout](TRUTH, SIZE, 80)
+    names = ("logits", "pred_boxes") if layout == "raw detr" else [f"o{i}" for i in range(len(arrays))]
+    path = constant_model(tmp_path / "model.onnx", dict(zip(names, arrays, strict=True)))
+    canvases = np.zeros((2, 128, 192, 3), np.uint8)
+    with closing(make(path).open()) as detector:
+        same(detector.detect(canvases), on_processor(path).detect(canvases), 0.02)
+
+
+def test_models_that_ask_for_the_canvas_size_are_told(make: Callable[[Path], GpuModel], tmp_path: Path) -> None:
+    share = (TRUTH.boxes[None] / np.array([192, 128, 192, 128])).astype(np.float32)
+    path = sized_detr(tmp_path / "model.onnx", np.array([[2, 0]]), share, TRUTH.scores[None])
+    with closing(make(path).open()) as detector:
+        (found,) = detector.detect(np.zeros((1, 128, 192, 3), np.uint8))
+    np.testing.assert_allclose(found.boxes, TRUTH.boxes, atol=0.01)
+
+
+def test_looks_are_recorded_and_replayed_with_the_same_results(
+    finder: GpuModel, driver: SimulatedDriver, path: Path
+) -> None:
+    usual = on_processor(path)
+    with closing(finder.open()) as detector:
+        for n in range(30):
+            size = (SIZE, Size(64, 64))[n % 2]
+            canvas = canvas_with(size, {(n % 2, n % 2): (BLUE, GREEN, RED)[n % 3]})
+            same(detector.detect(canvas), usual.detect(canvas))
+        assert driver.live()["graph"] == 2
+        assert driver.n_replays >= 2
+
+
+def test_without_graphs_nothing_is_recorded(make: Callable[..., GpuModel], path: Path, driver: SimulatedDriver) -> None:
+    with closing(make(path, uses_graphs=False).open()) as detector:
+        for _ in range(5):
+            detector.detect(canvas_with(SIZE, {}))
+    assert driver.n_replays == 0
+
+
+def test_a_recording_that_fails_is_done_without(finder: GpuModel, driver: SimulatedDriver, path: Path) -> None:
+    canvas = canvas_with(SIZE, {(1, 1): RED})
+    with closing(finder.open()) as detector:
+        detector.detect(canvas)
+        driver.fail("cuGraphInstantiate", "CUDA_ERROR_NOT_SUPPORTED")
+        for _ in range(4):
+            same(detector.detect(canvas), on_processor(path).detect(canvas))
+    assert driver.n_replays == 0
+
+
+def test_memory_grows_to_the_largest_canvas_and_stays(finder: GpuModel, driver: SimulatedDriver) -> None:
+    with closing(finder.open()) as detector:
+        sizes = [Size(64, 64), Size(320, 192), SIZE, Size(640, 384)]
+        for size in sizes:
+            detector.detect(canvas_with(size, {}))
+        for size in sizes:
+            for _ in range(3):
+                detector.detect(canvas_with(size, {}))
+        used, live = driver.used_bytes, driver.live()
+        for n in range(200):
+            detector.detect(canvas_with(sizes[n % 4], {}))
+        assert (driver.used_bytes, driver.live()) == (used, live)
+        assert detector.device_bytes <= used
+
+
+def test_closing_gives_everything_back_and_ends_looks(
+    finder: GpuModel, driver: SimulatedDriver, module: FakeTensorRt
+) -> None:
+    before = driver.live()
+    detector = finder.open()
+    detector.detect(canvas_with(SIZE, {}))
+    detector.close()
+    detector.close()
+    assert driver.live() == before
+    assert module.n_contexts == 0
+    with pytest.raises(DetectorFailed, match="finder is closed"):
+        detector.detect(canvas_with(SIZE, {}))
+
+
+def test_many_sessions_come_work_and_go(finder: GpuModel, path: Path, driver: SimulatedDriver) -> None:
+    usual = on_processor(path)
+    before = driver.live()
+    together = threading.Barrier(8)
+
+    def live(number: int) -> None:
+        with closing(finder.open()) as detector:
+            together.wait(30)
+            for n in range(4):
+                canvas = canvas_with(SIZE, {((number + n) % 6, n): (BLUE, GREEN, RED)[number % 3]})
+                same(detector.detect(canvas), usual.detect(canvas))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(live, range(32)))
+    assert driver.live() == before
+
+
+@pytest.mark.parametrize(
+    ("canvases", "words"),
+    [
+        (np.zeros((1, 64, 64, 3), np.float32), "uint8"),
+        (np.zeros((64, 64, 3), np.uint8), "canvases"),
+        (np.zeros((1, 64, 65, 3), np.uint8), "65x64 canvas; it takes multiples of 32 up to 1920x1920"),
+    ],
+)
+def test_canvases_that_do_not_fit_are_refused(finder: GpuModel, canvases: NDArray[np.uint8], words: str) -> None:
+    with closing(finder.open()) as detector, pytest.raises(DetectorFailed, match=words) as caught:
+        detector.detect(canvases)
+    assert not isinstance(caught.value, BackendFailed)
+
+
+def test_short_memory_is_told_and_smaller_canvases_still_work(
+    finder: GpuModel, driver: SimulatedDriver, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canvas = canvas_with(Size(64, 64), {(1, 1): RED})
+    with closing(finder.open()) as detector:
+        detector.detect(canvas)
+        monkeypatch.setenv("FLEXPATCH_SIMULATED_MEMORY", str(driver.used_bytes + 200_000))
+        with pytest.raises(GpuMemoryShort):
+            detector.detect(canvas_with(Size(1280, 736), {}))
+        same(detector.detect(canvas), on_processor(path).detect(canvas))
+
+
+@pytest.mark.parametrize("function", ["cuLaunchKernel", "cuMemcpyHtoDAsync", "cuStreamSynchronize"])
+def test_calls_that_fail_are_the_backends_failure(finder: GpuModel, driver: SimulatedDriver, function: str) -> None:
+    with closing(finder.open()) as detector:
+        driver.fail(function, "CUDA_ERROR_ILLEGAL_ADDRESS")
+        with pytest.raises(BackendFailed, match=f"finder failed: .*{function} says CUDA_ERROR_ILLEGAL_ADDRESS"):
+            detector.detect(canvas_with(SIZE, {}))
+
+
+def test_the_runtimes_failure_is_told_in_its_words(finder: GpuModel, module: FakeTensorRt) -> None:
+    with closing(finder.open()) as detector:
+        module.fails_to_execute = True
+        with pytest.raises(BackendFailed, match="finder failed: an illegal address"):
+            detector.detect(canvas_with(SIZE, {}))
+
+
+def test_a_lost_device_fails_looks_and_closing_does_not_raise(finder: GpuModel, driver: SimulatedDriver) -> None:
+    detector = finder.open()
+    detector.detect(canvas_with(SIZE, {}))
+    driver.lose_device()
+    for _ in range(2):
+        with pytest.raises(BackendFailed):
+            detector.detect(canvas_with(SIZE, {}))
+    detector.close()
+    with pytest.raises(BackendFailed):
+        finder.open()
+
+
+def test_sessions_are_admitted_while_memory_stays_free(
+    finder: GpuModel, driver: SimulatedDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = OnGpu(finder, 0).open()
+    each = driver.used_bytes
+    monkeypatch.setenv("FLEXPATCH_SIMULATED_MEMORY", str(each * 3 + each // 2))
+    second = OnGpu(finder, each).open()
+    used = driver.used_bytes
+    with pytest.raises(GpuMemoryShort, match="no room for another session"):
+        OnGpu(finder, each).open()
+    assert driver.used_bytes == used
+    for detector in (first, second):
+        close_detector(detector)
+
+
+def test_onnx_runtime_works_on_the_same_memory(gpu: Gpu, path: Path) -> None:
+    usual = on_processor(path)
+    with closing(DetectionKernels(gpu, host_image)) as kernels:
+        model = GpuModel("finder", OnnxDeviceNetwork(path, device="cpu"), gpu, kernels, SystemClock())
+        with closing(model.open()) as detector:
+            assert detector.backend == "onnxruntime-cpu"
+            for n in range(6):
+                size = (SIZE, Size(64, 64))[n % 2]
+                canvases = np.concatenate([canvas_with(size, {(n % 2, 1): RED}), canvas_with(size, {})])
+                same(detector.detect(canvases), usual.detect(canvases))
+
+
+def test_an_onnx_runtime_without_cuda_is_told(path: Path) -> None:
+    with pytest.raises(BackendFailed, match="no CUDA"):
+        OnnxDeviceNetwork(path)
