@@ -3,18 +3,16 @@
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import app.gpu
-
-KernelName = Literal["draw_canvas", "find_detections"]
-Dimensions = tuple[int, int, int]
+from tests.gpu.kernels import Dimensions, KernelName, Place
 
 _HERE = Path(__file__).parent
 _KERNELS = Path(app.gpu.__file__).parent / "kernels"
@@ -43,12 +41,16 @@ class HostKernels:
         self._library.half_value.argtypes = [ctypes.c_uint16]
         self._library.half_value.restype = ctypes.c_float
 
-    def launch(self, name: KernelName, grid: Dimensions, block: Dimensions, args: Sequence[NDArray[Any]]) -> None:
-        """Run a kernel: block after block, the threads of a block at once.
-
-        Args:
-            args: one array for each parameter, whose bytes are the argument.
-        """
+    def run(
+        self,
+        name: KernelName,
+        grid: Dimensions,
+        block: Dimensions,
+        arguments: Callable[[Place], Sequence[NDArray[Any]]],
+        results: Sequence[NDArray[Any]],
+    ) -> None:
+        """Run a kernel: block after block, the threads of a block at once. The results are where they were."""
+        args = arguments(address)
         pointers = (ctypes.c_void_p * len(args))(*(argument.ctypes.data for argument in args))
         three = ctypes.c_uint * 3
         getattr(self._library, f"launch_{name}")(three(*grid), three(*block), pointers)

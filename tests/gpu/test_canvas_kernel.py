@@ -22,7 +22,7 @@ from app.gpu.structures import (
     TensorType,
 )
 from app.vision.cpu import CpuVision
-from tests.gpu.host import Dimensions, HostKernels, address
+from tests.gpu.kernels import ALONE, Dimensions, Kernels, Place
 
 TYPES: dict[TensorType, type[np.generic]] = {
     TensorType.UINT8: np.uint8,
@@ -36,7 +36,6 @@ NORMALISATIONS = {
     "imagenet": from_mean_and_deviation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), is_rgb=True),
     "imagenet bgr": from_mean_and_deviation((103.53, 116.28, 123.675), (57.375, 57.12, 58.395), is_rgb=False),
 }
-ALONE: Dimensions = (1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def picture_of(kind: FrameKind, size: Size, seed: int) -> Picture | None:
     )
 
 
-def job_of(drawing: Drawing, first_copy: int) -> NDArray[np.void]:
+def job_of(drawing: Drawing, first_copy: int, place: Place) -> NDArray[np.void]:
     job = np.zeros((), CANVAS_JOB)
     picture = drawing.picture
     job["first_copy"], job["n_copies"], job["pad"] = first_copy, len(drawing.copies), drawing.pad
@@ -92,23 +91,18 @@ def job_of(drawing: Drawing, first_copy: int) -> NDArray[np.void]:
     job["width"], job["height"] = picture.size
     if isinstance(picture, BgrPicture):
         job["kind"], job["luma_pitch"] = FrameKind.BGR, picture.pixels.strides[0]
-        job["planes"][0] = picture.pixels.ctypes.data
+        job["planes"][0] = place(picture.pixels)
         return job
     job["kind"] = FrameKind.FULL_YUV if picture.is_full_range else FrameKind.STUDIO_YUV
     job["luma_pitch"], job["chroma_pitch"] = picture.y.strides[0], picture.u.strides[0]
-    job["planes"] = [plane.ctypes.data for plane in (picture.y, picture.u, picture.v)]
+    job["planes"] = [place(plane) for plane in (picture.y, picture.u, picture.v)]
     return job
 
 
 def by_kernel(
-    kernels: HostKernels, drawings: Sequence[Drawing], size: Size, tensor: Tensor, block: Dimensions = ALONE
+    kernels: Kernels, drawings: Sequence[Drawing], size: Size, tensor: Tensor, block: Dimensions = ALONE
 ) -> NDArray[np.generic]:
-    jobs = np.zeros(len(drawings), CANVAS_JOB)
-    copies: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-    for index, drawing in enumerate(drawings):
-        jobs[index] = job_of(drawing, len(copies))
-        copies += [(copy.source, copy.target) for copy in drawing.copies]
-    table = np.array(copies, PATCH_COPY)
+    table = np.array([(copy.source, copy.target) for drawing in drawings for copy in drawing.copies], PATCH_COPY)
     layout = np.zeros((), INPUT_LAYOUT)
     layout["dtype"], layout["is_channels_last"] = tensor.dtype, tensor.is_channels_last
     layout["is_rgb"] = tensor.preprocessing.is_rgb
@@ -118,7 +112,18 @@ def by_kernel(
     result = np.zeros((len(drawings), *shape), TYPES[tensor.dtype])
     sides: list[NDArray[Any]] = [np.array(side, np.int32) for side in size]
     grid = (-(-size.width // TILE_WIDTH_PX), -(-size.height // TILE_HEIGHT_PX), len(drawings))
-    kernels.launch("draw_canvas", grid, block, [address(jobs), address(table), address(result), *sides, layout])
+
+    def arguments(place: Place) -> list[NDArray[Any]]:
+        jobs = np.zeros(len(drawings), CANVAS_JOB)
+        n_copies = 0
+        for index, drawing in enumerate(drawings):
+            jobs[index] = job_of(drawing, n_copies, place)
+            n_copies += len(drawing.copies)
+        alive.append(jobs)
+        return [place(jobs), place(table), place(result), *sides, layout]
+
+    alive: list[NDArray[Any]] = []
+    kernels.run("draw_canvas", grid, block, arguments, [result])
     return result
 
 
@@ -178,9 +183,7 @@ def batches(draw: st.DrawFn) -> tuple[list[Drawing], Size]:
 
 
 @given(batch=batches())
-def test_patches_lie_on_canvases_as_opencv_resizes_them(
-    kernels: HostKernels, batch: tuple[list[Drawing], Size]
-) -> None:
+def test_patches_lie_on_canvases_as_opencv_resizes_them(kernels: Kernels, batch: tuple[list[Drawing], Size]) -> None:
     canvases, size = batch
     np.testing.assert_array_equal(by_kernel(kernels, canvases, size, PLAIN), by_processor(canvases, size, PLAIN))
 
@@ -189,7 +192,7 @@ def test_patches_lie_on_canvases_as_opencv_resizes_them(
 @pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: dtype.name.lower())
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_tensors_are_normalised_as_the_input_buffer_does(
-    kernels: HostKernels, normalisation: str, dtype: TensorType, is_channels_last: bool
+    kernels: Kernels, normalisation: str, dtype: TensorType, is_channels_last: bool
 ) -> None:
     size, rng = Size(67, 19), np.random.default_rng(3)
     frame = Size(90, 51)
@@ -202,7 +205,7 @@ def test_tensors_are_normalised_as_the_input_buffer_does(
 
 
 @pytest.mark.parametrize("kind", [FrameKind.STUDIO_YUV, FrameKind.FULL_YUV], ids=lambda kind: kind.name.lower())
-def test_every_colour_is_converted_as_opencv_does(kernels: HostKernels, kind: FrameKind) -> None:
+def test_every_colour_is_converted_as_opencv_does(kernels: Kernels, kind: FrameKind) -> None:
     # Chroma passes smoothly through all pairs of codes; luma is another at every pixel.
     u, v = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
     size = Size(512, 512)
@@ -214,7 +217,7 @@ def test_every_colour_is_converted_as_opencv_does(kernels: HostKernels, kind: Fr
 
 
 @pytest.mark.parametrize("kind", [FrameKind.BGR, FrameKind.STUDIO_YUV], ids=lambda kind: kind.name.lower())
-def test_large_frames_are_sampled_as_exactly_as_small_ones(kernels: HostKernels, kind: FrameKind) -> None:
+def test_large_frames_are_sampled_as_exactly_as_small_ones(kernels: Kernels, kind: FrameKind) -> None:
     # Far from the patch's corner the float weights have the fewest bits left.
     frame, size = Size(3839, 401), Size(1999, 64)
     drawing = Drawing(
@@ -225,7 +228,7 @@ def test_large_frames_are_sampled_as_exactly_as_small_ones(kernels: HostKernels,
     np.testing.assert_array_equal(by_kernel(kernels, [drawing], size, PLAIN), by_processor([drawing], size, PLAIN))
 
 
-def test_more_copies_than_are_looked_at_at_once_overwrite_each_other_in_order(kernels: HostKernels) -> None:
+def test_more_copies_than_are_looked_at_at_once_overwrite_each_other_in_order(kernels: Kernels) -> None:
     frame, size = Size(64, 48), Size(70, 20)
     copies = some_copies(np.random.default_rng(5), frame, size, 200)
     drawing = Drawing(picture_of(FrameKind.BGR, frame, 6), copies, (1, 2, 3))
@@ -235,7 +238,7 @@ def test_more_copies_than_are_looked_at_at_once_overwrite_each_other_in_order(ke
 @pytest.mark.parametrize("block", [(32, 8, 1), (5, 3, 1), (128, 1, 1)], ids=str)
 @settings(max_examples=3)
 @given(batch=batches())
-def test_any_block_draws_the_same(kernels: HostKernels, block: Dimensions, batch: tuple[list[Drawing], Size]) -> None:
+def test_any_block_draws_the_same(kernels: Kernels, block: Dimensions, batch: tuple[list[Drawing], Size]) -> None:
     canvases, size = batch
     alone = by_kernel(kernels, canvases, size, PLAIN)
     np.testing.assert_array_equal(by_kernel(kernels, canvases, size, PLAIN, block), alone)

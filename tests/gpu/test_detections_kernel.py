@@ -22,10 +22,9 @@ from app.detect.decoders import (
 from app.detect.grid import n_cells
 from app.detect.selection import Thresholds
 from app.gpu.structures import FIND_BLOCK, FOUND_DETECTIONS, MAX_DETECTIONS, PREDICTION_SET, Family
-from tests.gpu.host import Dimensions, HostKernels, address
+from tests.gpu.kernels import ALONE, Dimensions, Kernels, Place
 
 FloatArray = NDArray[np.float32]
-ALONE: Dimensions = (1, 1, 1)
 STRIDES = (8, 16, 32)
 PLUS_STRIDES = (8, 16, 32, 64)
 FASTEST_STRIDE = 16
@@ -153,11 +152,11 @@ class Question:
         return sum(output.shape[1] for output in self.outputs[: max(1, len(self.outputs) // 2)])
 
 
-def told(question: Question) -> NDArray[np.void]:
+def told(question: Question, place: Place) -> NDArray[np.void]:
     """The kernel's argument."""
     model, thresholds = MODELS[question.family], question.thresholds
     argument = np.zeros((), PREDICTION_SET)
-    argument["outputs"][: len(question.outputs)] = [output.ctypes.data for output in question.outputs]
+    argument["outputs"][: len(question.outputs)] = [place(output) for output in question.outputs]
     argument["family"], argument["n_classes"] = question.family, question.n_classes
     argument["n_predictions"] = question.n_predictions
     argument["width"], argument["height"] = question.size
@@ -175,12 +174,15 @@ def told(question: Question) -> NDArray[np.void]:
     return argument
 
 
-def by_kernel(kernels: HostKernels, question: Question, block: Dimensions = ALONE) -> list[CanvasDetections]:
+def by_kernel(kernels: Kernels, question: Question, block: Dimensions = ALONE) -> list[CanvasDetections]:
     scratch = np.full(question.n_canvases * question.n_predictions, 0xA5A5, np.uint64)
     found = np.zeros(question.n_canvases, FOUND_DETECTIONS)
     found.view(np.uint8)[:] = 0xA5
-    arguments = [told(question), address(scratch), address(found)]
-    kernels.launch("find_detections", (question.n_canvases, 1, 1), block, arguments)
+
+    def arguments(place: Place) -> list[NDArray[Any]]:
+        return [told(question, place), place(scratch), place(found)]
+
+    kernels.run("find_detections", (question.n_canvases, 1, 1), block, arguments, [found])
     return [
         CanvasDetections(one["boxes"][: one["n"]], one["scores"][: one["n"]], one["class_ids"][: one["n"]])
         for one in found
@@ -250,7 +252,7 @@ def questions(draw: st.DrawFn, family: Family) -> Question:
 @each_family
 @settings(max_examples=60)
 @given(data=st.data())
-def test_finds_what_the_decoder_finds(kernels: HostKernels, family: Family, data: st.DataObject) -> None:
+def test_finds_what_the_decoder_finds(kernels: Kernels, family: Family, data: st.DataObject) -> None:
     question = data.draw(questions(family))
     assert_same(family, by_kernel(kernels, question), by_processor(question))
 
@@ -258,7 +260,7 @@ def test_finds_what_the_decoder_finds(kernels: HostKernels, family: Family, data
 @each_family
 @pytest.mark.parametrize("max_candidates", [1, 100, 300, MAX_DETECTIONS])
 def test_of_too_many_candidates_the_strongest_and_first_stay(
-    kernels: HostKernels, family: Family, max_candidates: int
+    kernels: Kernels, family: Family, max_candidates: int
 ) -> None:
     size = Size(640, 384)
     question = question_of(family, Thresholds(0.0, None, max_candidates), size=size)
@@ -267,12 +269,12 @@ def test_of_too_many_candidates_the_strongest_and_first_stay(
 
 
 @each_family
-def test_nothing_above_the_floor_is_no_detection(kernels: HostKernels, family: Family) -> None:
+def test_nothing_above_the_floor_is_no_detection(kernels: Kernels, family: Family) -> None:
     found = by_kernel(kernels, question_of(family, Thresholds(0.95), n_canvases=2))
     assert [len(one) for one in found] == [0, 0]
 
 
-def test_a_class_share_below_zero_counts_as_none(kernels: HostKernels) -> None:
+def test_a_class_share_below_zero_counts_as_none(kernels: Kernels) -> None:
     question = question_of(Family.FASTESTDET, Thresholds(0.0, None, MAX_DETECTIONS))
     question.outputs[0][:, 5:] = -0.5
     (found,) = by_kernel(kernels, question)
@@ -280,7 +282,7 @@ def test_a_class_share_below_zero_counts_as_none(kernels: HostKernels) -> None:
     assert_same(Family.FASTESTDET, [found], by_processor(question))
 
 
-def test_specks_are_duplicates_of_each_other_whatever_their_class(kernels: HostKernels) -> None:
+def test_specks_are_duplicates_of_each_other_whatever_their_class(kernels: Kernels) -> None:
     question = question_of(Family.YOLOV8, Thresholds(0.05, 0.5), n_classes=2)
     question.outputs[0][:] = 0
     question.outputs[0][0, 2:4, :2] = 1e-9
@@ -290,7 +292,7 @@ def test_specks_are_duplicates_of_each_other_whatever_their_class(kernels: HostK
     assert_same(Family.YOLOV8, found, by_processor(question))
 
 
-def test_equal_scores_keep_the_order_of_the_predictions(kernels: HostKernels) -> None:
+def test_equal_scores_keep_the_order_of_the_predictions(kernels: Kernels) -> None:
     question = question_of(Family.YOLOV8, Thresholds(0.05, None, 40))
     question.outputs[0][:, 4:] = np.float32(0.5)
     question.outputs[0][:, :4] = np.array([40, 30, 8, 8], np.float32)[:, None]
@@ -301,7 +303,7 @@ def test_equal_scores_keep_the_order_of_the_predictions(kernels: HostKernels) ->
 
 
 @pytest.mark.parametrize("nms_iou", [0.25, 0.5, 0.6, 0.75])
-def test_boxes_that_overlap_just_at_the_threshold_fall_as_in_opencv(kernels: HostKernels, nms_iou: float) -> None:
+def test_boxes_that_overlap_just_at_the_threshold_fall_as_in_opencv(kernels: Kernels, nms_iou: float) -> None:
     # In rows of ten by one cells, shifted by whole cells, shares such as 3/5 come often.
     question = question_of(Family.YOLOV8, Thresholds(0.0, nms_iou, 512), size=Size(256, 160), n_classes=2)
     rng = np.random.default_rng(2)
@@ -315,7 +317,7 @@ def test_boxes_that_overlap_just_at_the_threshold_fall_as_in_opencv(kernels: Hos
 
 @each_family
 @pytest.mark.parametrize("block", [(32, 1, 1), FIND_BLOCK], ids=str)
-def test_any_block_finds_the_same(kernels: HostKernels, family: Family, block: Dimensions) -> None:
+def test_any_block_finds_the_same(kernels: Kernels, family: Family, block: Dimensions) -> None:
     thresholds = Thresholds(0.05, 0.5, 60)
     question = question_of(family, thresholds, size=Size(100, 70), n_canvases=2, poisoned=0.003)
     assert_same(family, by_kernel(kernels, question, block), by_processor(question))

@@ -107,6 +107,12 @@ class GpuDetector:
         worker = self._worker
         return worker.device_bytes if worker else 0
 
+    @property
+    def n_recorded(self) -> int:
+        """Sizes of canvases whose looks are recorded as graphs."""
+        worker = self._worker
+        return worker.n_recorded if worker else 0
+
     def detect(self, canvases: NDArray[np.uint8]) -> Sequence[CanvasDetections]:
         """Run on canvases (B, H, W, 3) uint8 BGR of one accepted size.
 

@@ -169,6 +169,11 @@ class GpuWorker:
         """GPU memory that it holds, without what the runtime keeps for each size."""
         return self._frames.n_bytes + self._work.n_bytes
 
+    @property
+    def n_recorded(self) -> int:
+        """Sizes of canvases whose looks are recorded."""
+        return sum(setup.graph is not None for setup in self._setups.values())
+
     def look(self, orders: Sequence[CanvasOrder]) -> list[CanvasDetections]:
         """Draw canvases of one size, and run the network on them.
 

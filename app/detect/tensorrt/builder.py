@@ -81,7 +81,7 @@ def build(request: EngineRequest, graph: bytes, library: Library) -> bytes:
         config.set_flag(trt.BuilderFlag.FP16)
         if options.precision == "int8":
             config.set_flag(trt.BuilderFlag.INT8)
-    timings = _timings(config, request.timing_file)
+    timings = _timings(config, library, request.timing_file)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineNotBuilt(f"{library} cannot build an engine of {request.model}: {_reasons(messages.errors)}.")
@@ -144,9 +144,9 @@ def _set_target(config: Any, library: Library, request: EngineRequest) -> None:
     config.set_compute_capability(library.target(request.key.capability), 0)
 
 
-def _timings(config: Any, path: Path | None) -> Any:
-    """The library's cache of timings, with what earlier builds left; None where it keeps none."""
-    if path is None:
+def _timings(config: Any, library: Library, path: Path | None) -> Any:
+    """The library's cache of timings, with what earlier builds left; None where it keeps none, as TensorRT-RTX."""
+    if path is None or library.flavour == "tensorrt_rtx":
         return None
     try:
         known = path.read_bytes() if path.is_file() else b""

@@ -24,6 +24,8 @@ from app.detect.network import one_line
 from app.detect.onnx import load_on_processor
 from app.detect.tensorrt.options import Precision
 
+_IR_WITH_FIXED_WEIGHTS = 4
+_OPSET_WITH_CHANNELS = 13
 _SAME_OBJECT_IOU = 0.5
 _SURE = 0.3
 """Score from which on an object is expected to be found again."""
@@ -65,14 +67,23 @@ def _half(path: Path) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
     from onnxruntime.transformers.onnx_model import OnnxModel  # noqa: PLC0415
 
-    graph = OnnxModel(convert_float_to_float16(load(path), keep_io_types=True))
+    graph = OnnxModel(convert_float_to_float16(_with_fixed_weights(load(path)), keep_io_types=True))
     # The casts at the inputs are appended at the end, where nothing that needs them may come before.
     graph.topological_sort()
     return graph.model
 
 
+def _with_fixed_weights(graph: Any) -> Any:
+    """The graph without weights among its inputs, as old exporters have them, which would keep their type as such."""
+    weights = {weight.name for weight in graph.graph.initializer}
+    for value in [value for value in graph.graph.input if value.name in weights]:
+        graph.graph.input.remove(value)
+    graph.ir_version = max(graph.ir_version, _IR_WITH_FIXED_WEIGHTS)
+    return graph
+
+
 def _int8(path: Path, canvases: Sequence[NDArray[np.uint8]], choices: DetectorChoices) -> Any:
-    from onnx import load  # noqa: PLC0415
+    from onnx import load, save  # noqa: PLC0415
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 
     if not len(canvases):
@@ -80,14 +91,18 @@ def _int8(path: Path, canvases: Sequence[NDArray[np.uint8]], choices: DetectorCh
             f"{path} cannot be converted to int8 without pictures of what it will see: name a folder of them."
         )
     detector = load_on_processor(path, choices)
+    graph = _with_ranges_by_channel(load(path))
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / path.name
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        save(graph, source)
         quantize_static(
-            str(path),
+            str(source),
             str(target),
             _Pictures(detector, canvases),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
+            # They hold few of the multiplications, and the ranges of their channels differ too much for eight bits.
+            nodes_to_exclude=[node.name for node in graph.graph.node if _is_depthwise(node)],
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
@@ -95,6 +110,23 @@ def _int8(path: Path, canvases: Sequence[NDArray[np.uint8]], choices: DetectorCh
             extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
         )
         return load(target)
+
+
+def _with_ranges_by_channel(graph: Any) -> Any:
+    """The graph in a version of ONNX that knows a range of values for each channel, and with a name for each node."""
+    from onnx import version_converter  # noqa: PLC0415
+
+    if any(item.domain in {"", "ai.onnx"} and item.version < _OPSET_WITH_CHANNELS for item in graph.opset_import):
+        graph = version_converter.convert_version(graph, _OPSET_WITH_CHANNELS)
+    for index, node in enumerate(graph.graph.node):
+        node.name = node.name or f"node {index}"
+        if node.op_type == "Resize" and len(node.input) == 4:
+            node.input[2] = ""  # sizes are given; earlier versions had an empty list of scales beside them
+    return graph
+
+
+def _is_depthwise(node: Any) -> bool:
+    return node.op_type == "Conv" and any(item.name == "group" and item.i > 1 for item in node.attribute)
 
 
 class _Pictures:

@@ -1,7 +1,7 @@
 """Sessions' detectors on a GPU: canvases drawn there, run there, read there; simulated but for TensorRT itself."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
@@ -15,12 +15,9 @@ from app.core.clock import SystemClock
 from app.core.errors import BackendFailed, DetectorFailed, GpuMemoryShort, ModelNotRecognised
 from app.core.types import (
     BgrPicture,
-    CanvasDetections,
     CanvasOrder,
     PatchCopy,
-    Picture,
     Size,
-    YuvPicture,
     close_detector,
 )
 from app.detect.gpu.detector import GpuModel
@@ -32,22 +29,14 @@ from app.detect.tensorrt.library import Library
 from app.detect.tensorrt.runtime import TensorRtNetwork
 from app.gpu.device import Gpu
 from app.vision.cpu import CpuVision
-from app.vision.ordering import OrderingVision
-from tests.detect import encoders
 from tests.detect.conftest import canvas_with, on_processor
-from tests.detect.encoders import Objects
 from tests.detect.graphs import constant_model, sized_detr, square_finder
 from tests.gpu.driver.build import host_image
 from tests.gpu.driver.control import SimulatedDriver
+from tests.gpu.looks import LAYOUTS, SIZE, TRUTH, assert_same, order_of, outputs_of, picture_of
 from tests.gpu.simulated.fake_tensorrt import FakeTensorRt
 
 BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-SIZE = Size(192, 128)
-TRUTH = Objects(
-    np.array([[10, 20, 60, 100], [100, 30, 180, 90]], np.float32),
-    np.array([0.9, 0.6], np.float32),
-    np.array([2, 0], np.int32),
-)
 
 
 @pytest.fixture
@@ -80,21 +69,6 @@ def finder(make: Callable[[Path], GpuModel], path: Path) -> GpuModel:
     return make(path)
 
 
-def same(mine: Sequence[CanvasDetections], theirs: Sequence[CanvasDetections], tolerance: float = 1e-3) -> None:
-    assert [len(found) for found in mine] == [len(found) for found in theirs]
-    for one, other in zip(mine, theirs, strict=True):
-        np.testing.assert_allclose(one.boxes, other.boxes, atol=tolerance)
-        np.testing.assert_allclose(one.scores, other.scores, atol=tolerance)
-        np.testing.assert_array_equal(one.class_ids, other.class_ids)
-
-
-def yuv_of(pixels: NDArray[np.uint8], *, is_full_range: bool) -> YuvPicture:
-    """Colours that are not those of the pixels, but some."""
-    rows, columns = -(-pixels.shape[0] // 2), -(-pixels.shape[1] // 2)
-    small = pixels[::2, ::2][:rows, :columns]
-    return YuvPicture(pixels[..., 1].copy(), small[..., 0].copy(), small[..., 2].copy(), is_full_range=is_full_range)
-
-
 def test_it_is_recognised_from_the_engine_alone(finder: GpuModel) -> None:
     with closing(finder.open()) as detector:
         assert (detector.name, detector.backend) == ("finder", "tensorrt")
@@ -113,8 +87,8 @@ def test_canvases_of_the_processor_give_what_they_give_there(finder: GpuModel, p
     usual = on_processor(path)
     canvases = np.concatenate([canvas_with(size, {(n % 2, n % 2): (BLUE, GREEN, RED)[n % 3]}) for n in range(7)])
     with closing(finder.open()) as detector:
-        same(detector.detect(canvases), usual.detect(canvases))
-        same(detector.detect(canvases[:1]), usual.detect(canvases[:1]))
+        assert_same(detector.detect(canvases), usual.detect(canvases))
+        assert_same(detector.detect(canvases[:1]), usual.detect(canvases[:1]))
         assert list(detector.detect(canvases[:0])) == []
 
 
@@ -125,21 +99,18 @@ def test_orders_give_what_canvases_drawn_on_the_processor_give(finder: GpuModel,
     with closing(finder.open()) as detector:
         for _ in range(6):
             pixels = np.kron(rng.integers(0, 256, (9, 16, 3), np.uint8), np.ones((40, 40, 1), np.uint8))[:355, :635]
-            picture: Picture = BgrPicture(np.ascontiguousarray(pixels))
-            if kind != "bgr":
-                picture = yuv_of(pixels, is_full_range=kind == "full range")
+            picture = picture_of(pixels, kind)
             copies = [
                 PatchCopy((0, 0, 635, 355), (0, 0, 128, 72)),
                 PatchCopy((11, 17, 75, 49), (128, 0, 192, 32)),
                 PatchCopy((301, 203, 329, 219), (128, 32, 184, 64)),
                 PatchCopy((201, 103, 313, 215), (132, 68, 188, 124)),
             ]
-            vision, ordering = CpuVision(), OrderingVision(lambda: True)
+            vision = CpuVision()
             canvas = vision.canvas(vision.prepare(picture), copies, SIZE, (1, 2, 3))
-            order = ordering.canvas(ordering.prepare(picture), copies, SIZE, (1, 2, 3))
-            assert isinstance(order, CanvasOrder)
+            order = order_of(picture, copies, SIZE, (1, 2, 3))
             np.testing.assert_array_equal(order.draw(), canvas)
-            same(detector.look([order]), usual.detect(canvas[None]), 0.03)
+            assert_same(detector.look([order]), usual.detect(canvas[None]), 0.03)
 
 
 def test_frames_of_several_users_go_together(finder: GpuModel, path: Path) -> None:
@@ -149,44 +120,26 @@ def test_frames_of_several_users_go_together(finder: GpuModel, path: Path) -> No
         CanvasOrder(BgrPicture(pixels), whole, SIZE, (114, 114, 114), partial(np.copy, pixels)) for pixels in pictures
     ]
     with closing(finder.open()) as detector:
-        same(detector.look(orders), on_processor(path).detect(np.stack(pictures)))
+        assert_same(detector.look(orders), on_processor(path).detect(np.stack(pictures)))
 
 
 def test_more_patches_than_the_table_holds_are_drawn_on_the_processor(finder: GpuModel, path: Path) -> None:
     pixels = canvas_with(SIZE, {(1, 1): RED})[0]
     copies = [PatchCopy((x, y, x + 8, y + 8), (x, y, x + 8, y + 8)) for x in range(0, 192, 8) for y in range(0, 128, 8)]
-    ordering = OrderingVision(lambda: True)
-    order = ordering.canvas(ordering.prepare(BgrPicture(pixels)), copies, SIZE, (0, 0, 0))
+    order = order_of(BgrPicture(pixels), copies, SIZE, (0, 0, 0))
     assert len(copies) > 256
-    assert isinstance(order, CanvasOrder)
     with closing(finder.open()) as detector:
-        same(detector.look([order]), on_processor(path).detect(pixels[None]))
-
-
-LAYOUTS: dict[str, Callable[[Objects, Size, int], list[NDArray[np.float32]]]] = {
-    "yolox": encoders.yolox,
-    "yolov5": encoders.yolo,
-    "yolov6": encoders.yolov6,
-    "yolov8": encoders.yolov8,
-    "yolov10": encoders.end_to_end,
-    "raw detr": encoders.detr_queries,
-    "joined detr": encoders.detr_joined,
-    "nanodet": encoders.nanodet,
-    "nanodet plus": encoders.nanodet_plus,
-    "fastestdet": encoders.fastestdet,
-}
+        assert_same(detector.look([order]), on_processor(path).detect(pixels[None]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_family_is_read_as_on_the_processor(
     make: Callable[[Path], GpuModel], layout: str, tmp_path: Path
 ) -> None:
-    arrays = LAYOUTS[layout](TRUTH, SIZE, 80)
-    names = ("logits", "pred_boxes") if layout == "raw detr" else [f"o{i}" for i in range(len(arrays))]
-    path = constant_model(tmp_path / "model.onnx", dict(zip(names, arrays, strict=True)))
+    path = constant_model(tmp_path / "model.onnx", outputs_of(layout))
     canvases = np.zeros((2, 128, 192, 3), np.uint8)
     with closing(make(path).open()) as detector:
-        same(detector.detect(canvases), on_processor(path).detect(canvases), 0.02)
+        assert_same(detector.detect(canvases), on_processor(path).detect(canvases), 0.02)
 
 
 def test_models_that_ask_for_the_canvas_size_are_told(make: Callable[[Path], GpuModel], tmp_path: Path) -> None:
@@ -205,7 +158,7 @@ def test_looks_are_recorded_and_replayed_with_the_same_results(
         for n in range(30):
             size = (SIZE, Size(64, 64))[n % 2]
             canvas = canvas_with(size, {(n % 2, n % 2): (BLUE, GREEN, RED)[n % 3]})
-            same(detector.detect(canvas), usual.detect(canvas))
+            assert_same(detector.detect(canvas), usual.detect(canvas))
         assert driver.live()["graph"] == 2
         assert driver.n_replays >= 2
 
@@ -223,7 +176,7 @@ def test_a_recording_that_fails_is_done_without(finder: GpuModel, driver: Simula
         detector.detect(canvas)
         driver.fail("cuGraphInstantiate", "CUDA_ERROR_NOT_SUPPORTED")
         for _ in range(4):
-            same(detector.detect(canvas), on_processor(path).detect(canvas))
+            assert_same(detector.detect(canvas), on_processor(path).detect(canvas))
     assert driver.n_replays == 0
 
 
@@ -266,7 +219,7 @@ def test_many_sessions_come_work_and_go(finder: GpuModel, path: Path, driver: Si
             together.wait(30)
             for n in range(4):
                 canvas = canvas_with(SIZE, {((number + n) % 6, n): (BLUE, GREEN, RED)[number % 3]})
-                same(detector.detect(canvas), usual.detect(canvas))
+                assert_same(detector.detect(canvas), usual.detect(canvas))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(live, range(32)))
@@ -296,7 +249,7 @@ def test_short_memory_is_told_and_smaller_canvases_still_work(
         monkeypatch.setenv("FLEXPATCH_SIMULATED_MEMORY", str(driver.used_bytes + 200_000))
         with pytest.raises(GpuMemoryShort):
             detector.detect(canvas_with(Size(1280, 736), {}))
-        same(detector.detect(canvas), on_processor(path).detect(canvas))
+        assert_same(detector.detect(canvas), on_processor(path).detect(canvas))
 
 
 @pytest.mark.parametrize("function", ["cuLaunchKernel", "cuMemcpyHtoDAsync", "cuStreamSynchronize"])
@@ -350,7 +303,7 @@ def test_onnx_runtime_works_on_the_same_memory(gpu: Gpu, path: Path) -> None:
             for n in range(6):
                 size = (SIZE, Size(64, 64))[n % 2]
                 canvases = np.concatenate([canvas_with(size, {(n % 2, 1): RED}), canvas_with(size, {})])
-                same(detector.detect(canvases), usual.detect(canvases))
+                assert_same(detector.detect(canvases), usual.detect(canvases))
 
 
 def test_an_onnx_runtime_without_cuda_is_told(path: Path) -> None:
