@@ -19,6 +19,7 @@ TEACHERS ?= $(wildcard $(addprefix $(DATA)/../weights/,yolox_nano_dynamic.onnx n
 PEOPLE ?=
 BACKGROUNDS ?=
 STEPS ?= 5000 4000
+EXTRA ?= gpu
 OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
@@ -72,6 +73,13 @@ detector: OUT := $(or $(OUT),out/detector)
 detector: install-train ## Train the shipped detector, for hours (CLIPS="FILE …" TEACHERS="FILE …" IMITATE=FILE PEOPLE=DIR BACKGROUNDS=DIR)
 	$(BIN)/flexpatch train-detector --output $(OUT) $(addprefix --steps ,$(STEPS)) $(if $(SEED),--seed $(SEED)) $(addprefix --clip ,$(CLIPS)) $(addprefix --teacher ,$(TEACHERS)) \
 		$(if $(IMITATE),--imitate $(IMITATE)) $(if $(PEOPLE),--people $(PEOPLE)) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+
+gpu-check: OUT := $(or $(OUT),out/gpu)
+gpu-check: install-dev ## On a machine with an NVIDIA GPU: the tests that need one, then a report (EXTRA=gpu|rtx OUT=DIR)
+	@$(PIP) install -e ".[$(EXTRA)]"
+	@mkdir -p $(OUT)
+	REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python -m tests.gpu.measure > $(OUT)/report.json && cat $(OUT)/report.json
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv

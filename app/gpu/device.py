@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 Capability = tuple[int, int]
 """Compute capability, major and minor."""
 
-_MINOR_ATTRIBUTE = "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR"
-_MAJOR_ATTRIBUTE = "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR"
 _NO_MEMORY = frozenset({"CUDA_ERROR_OUT_OF_MEMORY"})
 _NO_GPU = frozenset(
     {
@@ -202,6 +200,10 @@ class Stream(_Owned):
         """
         call("cuMemcpyDtoHAsync", target.address + offset, source, n_bytes, self._handle)
 
+    def copy(self, source: int, target: int, n_bytes: int) -> None:
+        """Copy within the GPU's memory, from address to address."""
+        call("cuMemcpyDtoDAsync", target, source, n_bytes, self._handle)
+
     def launch(self, kernel: Kernel, grid: Dim3, block: Dim3, arguments: Sequence[NDArray[Any]]) -> None:
         """Run a kernel.
 
@@ -262,16 +264,14 @@ class Gpu:
         n_gpus = int(call("cuDeviceGetCount"))
         if not 0 <= ordinal < n_gpus:
             raise GpuMissing(f"There is no GPU number {ordinal}; the driver knows {n_gpus}.")
-        attributes = _driver().CUdevice_attribute
         device = call("cuDeviceGet", ordinal)
-        major, minor = (
-            int(call("cuDeviceGetAttribute", getattr(attributes, name), device))
-            for name in (_MAJOR_ATTRIBUTE, _MINOR_ATTRIBUTE)
-        )
         self.ordinal = ordinal
         self.name = call("cuDeviceGetName", 256, device).split(b"\0", 1)[0].decode(errors="replace")
-        self.capability: Capability = (major, minor)
         self._device = device
+        self.capability: Capability = (
+            self.attribute("COMPUTE_CAPABILITY_MAJOR"),
+            self.attribute("COMPUTE_CAPABILITY_MINOR"),
+        )
         self._context = call("cuDevicePrimaryCtxRetain", device)
         self._is_closed = False
 
@@ -288,6 +288,11 @@ class Gpu:
     def make_current(self) -> None:
         """Have the calling thread use this GPU. Needed before anything else in a new thread."""
         call("cuCtxSetCurrent", self._context)
+
+    def attribute(self, name: str) -> int:
+        """What CUDA says of the GPU, as `CU_DEVICE_ATTRIBUTE_<name>`."""
+        attribute = getattr(_driver().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(call("cuDeviceGetAttribute", attribute, self._device))
 
     def memory(self) -> GpuMemory:
         """What there is, and what is free now."""

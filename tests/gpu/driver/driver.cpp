@@ -101,7 +101,7 @@ using Blocks = std::map<Address, Block>;
 struct Copy {
     Address target, source;
     size_t n_bytes;
-    bool is_upload;
+    bool from_device, to_device;
 };
 
 struct Launch {
@@ -230,8 +230,8 @@ bool holds(const Blocks& blocks, Address first, size_t n_bytes) {
 }
 
 bool can_be_done(const Copy& copy) {
-    return holds(copy.is_upload ? driver.memory : driver.pinned, copy.target, copy.n_bytes) &&
-           holds(copy.is_upload ? driver.pinned : driver.memory, copy.source, copy.n_bytes);
+    return holds(copy.to_device ? driver.memory : driver.pinned, copy.target, copy.n_bytes) &&
+           holds(copy.from_device ? driver.memory : driver.pinned, copy.source, copy.n_bytes);
 }
 
 bool found_damage(Block& block) {
@@ -353,7 +353,8 @@ Result cuDeviceGet(int* device, int ordinal) {
 
 Result cuDeviceGetAttribute(int* value, int attribute, int) {
     return answer("cuDeviceGetAttribute", INITIALISED, [=] {
-        static const std::map<int, int> attributes{{75, 8}, {76, 9}};  // compute capability, major and minor
+        // Clock in kHz, multiprocessors, compute capability.
+        static const std::map<int, int> attributes{{13, 1000000}, {16, 4}, {75, 8}, {76, 9}};
         const auto found = attributes.find(attribute);
         *value = found == attributes.end() ? 0 : found->second;
         return found == attributes.end() ? INVALID_VALUE : SUCCESS;
@@ -560,12 +561,17 @@ Result give_copy(Address stream, const Copy& copy) {
 
 Result cuMemcpyHtoDAsync(Address target, Address source, size_t n_bytes, Address stream) {
     return answer("cuMemcpyHtoDAsync", CONTEXT,
-                  [=] { return give_copy(stream, Copy{target, source, n_bytes, true}); });
+                  [=] { return give_copy(stream, Copy{target, source, n_bytes, false, true}); });
 }
 
 Result cuMemcpyDtoHAsync(Address target, Address source, size_t n_bytes, Address stream) {
     return answer("cuMemcpyDtoHAsync", CONTEXT,
-                  [=] { return give_copy(stream, Copy{target, source, n_bytes, false}); });
+                  [=] { return give_copy(stream, Copy{target, source, n_bytes, true, false}); });
+}
+
+Result cuMemcpyDtoDAsync(Address target, Address source, size_t n_bytes, Address stream) {
+    return answer("cuMemcpyDtoDAsync", CONTEXT,
+                  [=] { return give_copy(stream, Copy{target, source, n_bytes, true, true}); });
 }
 
 bool can_be_launched(const Dimensions& grid, const Dimensions& block) {
@@ -700,6 +706,7 @@ const std::map<std::string, void*>& functions() {
         FUNCTION(cuStreamBeginCapture),
         FUNCTION(cuStreamEndCapture),
         FUNCTION(cuMemcpyHtoDAsync),
+        FUNCTION(cuMemcpyDtoDAsync),
         FUNCTION(cuMemcpyDtoHAsync),
         FUNCTION(cuLaunchKernel),
         FUNCTION(cuGraphInstantiate),

@@ -431,3 +431,12 @@ def test_threads_work_at_once_on_streams_of_their_own(gpu: Gpu) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(work_alone, range(1, 9)))
+
+
+def test_bytes_are_copied_within_the_gpus_memory(work: Work, gpu: Gpu) -> None:
+    with gpu.allocate(work.n_bytes) as other:
+        work.stream.upload(work.source, work.device.address, work.n_bytes)
+        work.stream.copy(work.device.address, other.address, work.n_bytes)
+        work.stream.download(other.address, work.target, work.n_bytes)
+        work.stream.wait()
+        assert work.is_done(added=0)
