@@ -62,7 +62,9 @@ def call(function: str, *arguments: Any) -> Any:
     try:
         code, *values = getattr(driver, function)(*arguments)
     except (RuntimeError, OSError) as error:
-        raise GpuMissing(f"There is no NVIDIA driver, or one too old: {' '.join(str(error).split())}") from error
+        if "LibNotFound" in type(error).__name__:  # whose words are about where it was looked for
+            raise GpuMissing("There is no NVIDIA driver.") from error
+        raise GpuMissing(f"The NVIDIA driver cannot be used: {' '.join(str(error).split())}") from error
     if code != driver.CUresult.CUDA_SUCCESS:
         name = getattr(code, "name", str(code))
         if name in _NO_MEMORY:
