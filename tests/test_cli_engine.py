@@ -19,12 +19,10 @@ from app.detect.tensorrt.options import EngineOptions
 from app.gpu.device import Gpu
 from tests.detect import encoders
 from tests.detect.graphs import constant_model, square_finder
-from tests.detect.tensorrt.conftest import ADA, KEY, rtx
+from tests.detect.tensorrt.conftest import ADA, KEY, library_that_builds_ahead
 from tests.detect.tensorrt.fakes import tensorrt_rtx
 from tests.detect.test_recognise import SIZE, TRUTH
 from tests.offline.clips import clear_environment
-
-__all__ = ["rtx"]
 
 STREET = "synthetic:320x180@25?objects=4&frames=3"
 FOR_ADA = ("--compute-capability", "8.9")
@@ -58,14 +56,14 @@ def _in_an_empty_folder_of_a_machine_without_gpu(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def rtx() -> Library:
+    return library_that_builds_ahead()
+
+
 @pytest.fixture
 def detector(tmp_path: Path) -> str:
     return str(square_finder(tmp_path / "finder.onnx", metadata={"names": "{0: 'ant', 1: 'bee', 2: 'cat'}"}))
-
-
-@pytest.fixture
-def only_float() -> EngineOptions:
-    return EngineOptions("float")
 
 
 def build(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:

@@ -1,23 +1,38 @@
 """Annotated pictures: one, or a live view."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.openapi import responses
 from app.api.services import Services, ServicesParameter, SessionParameter
 from app.core.errors import ResultNotFound, SessionEnded
+from app.core.types import CandidateReport
+from app.sessions.preview import PreviewStyle
 from app.sessions.session import Session
 
 _BOUNDARY = "frame"
 _JPEG = "image/jpeg"
+_SEQ = "X-Frame-Seq"
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["preview"])
 
 WithPatches = Annotated[bool, Query(description="Draw the regions the detector looked at, too.")]
+WithObjects = Annotated[bool, Query(description="Draw the objects.")]
+Width = Annotated[
+    int | None,
+    Query(ge=64, le=8192, description="Of the picture in pixels, where the frame is wider; absent: as it is."),
+]
+
+
+async def _style(patches: WithPatches = False, objects: WithObjects = True, width: Width = None) -> PreviewStyle:
+    return PreviewStyle(objects, patches, width)
+
+
+StyleParameter = Annotated[PreviewStyle, Depends(_style)]
 
 
 @router.get(
@@ -27,10 +42,10 @@ WithPatches = Annotated[bool, Query(description="Draw the regions the detector l
         404, 410, 429, status_200={"content": {_JPEG: {"schema": {"type": "string", "format": "binary"}}}}
     ),
 )
-async def snapshot(services: ServicesParameter, session: SessionParameter, patches: WithPatches = False) -> Response:
-    """The newest picture with its objects drawn."""
-    jpeg = await _render(services, session, with_patches=patches)
-    return Response(jpeg, media_type=_JPEG, headers={"Cache-Control": "no-store"})
+async def snapshot(services: ServicesParameter, session: SessionParameter, style: StyleParameter) -> Response:
+    """The newest picture with its objects drawn; `X-Frame-Seq` is the frame's number."""
+    seq, jpeg = await _render(services, session, style)
+    return Response(jpeg, media_type=_JPEG, headers={"Cache-Control": "no-store", _SEQ: str(seq)})
 
 
 @router.get(
@@ -38,18 +53,19 @@ async def snapshot(services: ServicesParameter, session: SessionParameter, patch
     response_class=StreamingResponse,
     responses=responses(404, status_200={"content": {"multipart/x-mixed-replace": {}}}),
 )
-async def preview(
-    services: ServicesParameter, session: SessionParameter, patches: WithPatches = False
-) -> StreamingResponse:
-    """A live view that browsers show as a picture. Slow viewers skip frames; it ends with the session."""
+async def preview(services: ServicesParameter, session: SessionParameter, style: StyleParameter) -> StreamingResponse:
+    """A live view that browsers show as a picture. Slow viewers skip frames; it ends with the session.
+
+    Each part names its frame in `X-Frame-Seq`, for those who draw what is in the results themselves.
+    """
     return StreamingResponse(
-        _pictures(services, session, with_patches=patches),
+        _pictures(services, session, style),
         media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}",
         headers={"Cache-Control": "no-store"},
     )
 
 
-async def _pictures(services: Services, session: Session, *, with_patches: bool) -> AsyncIterator[bytes]:
+async def _pictures(services: Services, session: Session, style: PreviewStyle) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     period_s = 1 / services.options.preview_max_fps
     with session.log.subscribe(0) as subscription:
@@ -58,19 +74,22 @@ async def _pictures(services: Services, session: Session, *, with_patches: bool)
             try:
                 # Without a new frame the last picture goes out again, so that a viewer who left is noticed.
                 await subscription.newest(services.options.heartbeat_s)
-                jpeg = await _render(services, session, with_patches=with_patches)
+                seq, jpeg = await _render(services, session, style)
             except SessionEnded:
                 return
             except ResultNotFound:
                 continue
-            head = f"--{_BOUNDARY}\r\nContent-Type: {_JPEG}\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            lines = (f"--{_BOUNDARY}", f"Content-Type: {_JPEG}", f"Content-Length: {len(jpeg)}", f"{_SEQ}: {seq}")
+            head = "\r\n".join((*lines, "", ""))
             yield head.encode() + jpeg + b"\r\n"
             await asyncio.sleep(max(0.0, started_s + period_s - loop.time()))
 
 
-async def _render(services: Services, session: Session, *, with_patches: bool) -> bytes:
+async def _render(services: Services, session: Session, style: PreviewStyle) -> tuple[int, bytes]:
+    """The newest frame's number, and its picture."""
     latest = session.latest
-    candidates = None
-    if with_patches:
+    candidates: Sequence[CandidateReport] = ()
+    if style.with_patches:
         candidates = (await asyncio.wrap_future(session.explain(latest.seq))).candidates
-    return await asyncio.to_thread(services.previews.render, session.id, latest, candidates)
+    jpeg = await asyncio.to_thread(services.previews.render, session.id, latest, style, candidates)
+    return latest.seq, jpeg

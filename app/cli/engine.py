@@ -87,7 +87,7 @@ def build_command(
         usual.max_side_px if max_side is None else max_side,
     )
     present = _present(settings)
-    capability = _capability(compute_capability) if compute_capability else present
+    capability = present if compute_capability is None else _capability(compute_capability)
     if capability is None:
         raise GpuMissing(f"{_why_no_gpu(settings)} Say which GPU the engine is for, as --compute-capability 8.9.")
     library = find_library(capability, ahead=capability != present).required()

@@ -26,7 +26,7 @@ class EngineBuilds:
         self._command = command
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
-        self._is_closed = False
+        self._closed = threading.Event()
 
     def start(self, model: Path, on_done: OnDone) -> None:
         """Have an engine built; several who ask for the same one at once each start a process, which wait in turn.
@@ -43,7 +43,7 @@ class EngineBuilds:
             Why there is none; nothing if there is one.
         """
         with self._lock:
-            if self._is_closed:
+            if self._closed.is_set():
                 return _CLOSING
             try:
                 process = subprocess.Popen(  # noqa: S603 - a command of ours
@@ -60,10 +60,9 @@ class EngineBuilds:
         _, said = process.communicate()
         with self._lock:
             self._running.discard(process)
-            is_closed = self._is_closed
         if process.returncode == 0:
             return ""
-        if is_closed:
+        if self._closed.is_set():
             return _CLOSING
         lines = [line for line in said.splitlines() if line.strip()]
         last = lines[-1].removeprefix("Error: ") if lines else "it says nothing"
@@ -79,7 +78,7 @@ class EngineBuilds:
     def close(self) -> None:
         """End all builds."""
         with self._lock:
-            self._is_closed = True
+            self._closed.set()
             running = list(self._running)
         for process in running:
             process.terminate()

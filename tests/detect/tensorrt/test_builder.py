@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +80,13 @@ def test_an_engine_is_for_the_gpu_that_was_asked_for(capability: Capability, rtx
     path = square_finder(tmp_path / "finder.onnx")
     plan = built(rtx, path, capability=capability)
     assert plan.startswith(PLAN_START)
-    assert plan == built(rtx, path, capability=capability)
-    assert plan != built(rtx, path, capability=(8, 6))
+    assert set(re.findall(rb"sm(\d{2,3})", plan)) == {b"%d%d" % capability}
 
 
 @pytest.mark.parametrize("options", [EngineOptions("half", 8, 1280), EngineOptions("int8", 2, 8192)], ids=str)
 def test_open_sizes_and_batches_become_engines(options: EngineOptions, rtx: Library, tmp_path: Path) -> None:
     path = square_finder(tmp_path / "finder.onnx")
-    plan = built(rtx, path, options)
-    assert plan.startswith(PLAN_START)
-    assert plan != built(rtx, path)
+    assert built(rtx, path, options).startswith(PLAN_START)
 
 
 @pytest.mark.parametrize(

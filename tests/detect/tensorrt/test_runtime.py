@@ -25,8 +25,10 @@ from tests.detect.tensorrt.fakes import (
 )
 
 FILE = EngineFile(Path("yolo.engine"), b"plan", None, {"stride": "32"})
-OPEN = {"images": ("FLOAT", (-1, 3, -1, -1))}
-ROWS = {"output": ("FLOAT", (-1, -1, 85))}
+Tensors = dict[str, tuple[str, Shape]]
+OPEN: Tensors = {"images": ("FLOAT", (-1, 3, -1, -1))}
+ROWS: Tensors = {"output": ("FLOAT", (-1, -1, 85))}
+TOLD_SIZE: Tensors = {"orig_target_sizes": ("INT64", (-1, 2))}
 SHAPES: dict[str, Shape] = {"images": (1, 3, 384, 640)}
 
 
@@ -62,7 +64,7 @@ def test_it_is_a_network_of_a_gpu() -> None:
 
 def test_its_signature_is_the_engines_with_what_the_file_says_of_the_model() -> None:
     engine = FakeEngine(
-        OPEN | {"orig_target_sizes": ("INT64", (-1, 2))},
+        OPEN | TOLD_SIZE,
         {
             "scores": ("HALF", (1, 300)),
             "labels": ("INT32", (1, 300)),
@@ -110,7 +112,7 @@ def test_the_largest_that_it_takes_is_what_it_was_built_for(
 
 
 def test_other_inputs_say_nothing_of_the_size() -> None:
-    engine = FakeEngine({"orig_target_sizes": ("INT64", (-1, 2))} | OPEN, ROWS)
+    engine = FakeEngine(TOLD_SIZE | OPEN, ROWS)
     assert network(engine).max_size == Size(1920, 1088)
 
 
@@ -186,7 +188,7 @@ def test_shapes_that_it_was_not_built_for_are_refused() -> None:
 
 
 def test_an_input_that_is_not_given_is_named() -> None:
-    engine = FakeEngine(OPEN | {"orig_target_sizes": ("INT64", (1, 2))}, ROWS)
+    engine = FakeEngine(OPEN | TOLD_SIZE, ROWS)
     with pytest.raises(BackendFailed, match="needs orig_target_sizes, which is not given"):
         network(engine).prepare(SHAPES, stream())
 
