@@ -24,7 +24,7 @@ OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak capacity evaluate train detector gpu-check lock clean install install-dev install-train install-engines
+.PHONY: help run test lint bench soak capacity evaluate train detector gpu-check metrics-docs lock clean install install-dev install-train install-engines
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ gpu-check: install-dev ## On a machine with an NVIDIA GPU: the tests that need o
 	@mkdir -p $(OUT)
 	REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu tests/gpu
 	$(BIN)/python -m tests.gpu.measure > $(OUT)/report.json && cat $(OUT)/report.json
+
+metrics-docs: install ## Write docs/metrics.md anew, from the code
+	@mkdir -p docs && $(BIN)/python -m app.telemetry.describe > docs/metrics.md
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv

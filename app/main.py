@@ -57,6 +57,7 @@ from app.sessions.memory import give_back_memory
 from app.sessions.model import FramePipeline, LiveTiming, SessionSpec, SessionTools, StreamSpec
 from app.sessions.preview import PreviewRenderer
 from app.sessions.store import SessionStore
+from app.telemetry.gpu import watch_gpus
 from app.telemetry.metrics import Metrics
 from app.vision.cpu import CpuVision, share_cores
 from app.vision.ordering import OrderingVision
@@ -103,6 +104,7 @@ def create_app(
     """
     clock = clock or SystemClock()
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
+    watch_gpus(metrics.registry)
     opener = model_opener(settings, clock, metrics)
     detectors = DetectorStore(partial(open_model, opener, settings), model_folders(settings))
     default = detector or detectors.get(settings.detector, settings.detector_family)

@@ -418,6 +418,28 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureAudit:
+    """How the tracking-failure model did on tracks that a detector looked at again, by count.
+
+    A track is taken to have been predicted failing from a probability of a half on, and to have failed if the look
+    found its object elsewhere or not at all.
+    """
+
+    true_positives: int = 0
+    false_positives: int = 0
+    false_negatives: int = 0
+    true_negatives: int = 0
+
+    def __add__(self, other: "FailureAudit") -> "FailureAudit":
+        return FailureAudit(
+            self.true_positives + other.true_positives,
+            self.false_positives + other.false_positives,
+            self.false_negatives + other.false_negatives,
+            self.true_negatives + other.true_negatives,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class FrameResult:
     """All live tracks on one frame, and what it took to know them."""
 
@@ -429,6 +451,8 @@ class FrameResult:
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds by stage: decode, prepare, flow, plan, canvas, detect, merge."""
     capture: CaptureTime | None = None
+    audit: FailureAudit = FailureAudit()
+    """Of what the detector's answer showed on this frame."""
 
 
 PatchKind = Literal["object", "frame", "tile", "motion", "new_object"]

@@ -16,6 +16,7 @@ from app.core.types import (
     Canvas,
     Detector,
     Explanation,
+    FailureAudit,
     Frame,
     FrameBoxes,
     FrameResult,
@@ -97,6 +98,7 @@ class _Turn:
     plan: Plan
     hits: set[int] = field(default_factory=set)
     """Tracks that an answer of the detector confirmed."""
+    audit: FailureAudit = field(default_factory=FailureAudit)
 
 
 class Pipeline:
@@ -277,6 +279,7 @@ class Pipeline:
             work=self._work(turn.plan),
             stage_ms=turn.watch.stage_ms,
             capture=turn.frame.capture,
+            audit=turn.audit,
         )
 
     def explain(self, seq: int) -> Explanation | None:
@@ -451,6 +454,7 @@ class Pipeline:
         self._is_unseen = False
         self._cut = (outcome.cut, outcome.cut_scores)
         turn.hits.update(outcome.hits.tolist())
+        turn.audit += outcome.audit
         turn.watch.lap("merge")
 
     def _wanted(self, found: FrameDetections) -> FrameDetections:

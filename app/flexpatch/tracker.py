@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.boxes import area, centres, clip, contains, iou, sizes
-from app.core.types import FrameBoxes, PreparedFrame, Size, Vision
+from app.core.types import FailureAudit, FrameBoxes, PreparedFrame, Size, Vision
 from app.flexpatch.acuity import SEEN, Acuity, Sightings
 from app.flexpatch.association import Matches, associate
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
@@ -23,7 +23,7 @@ from app.flexpatch.flow import (
     camera_motion,
     camera_shift,
 )
-from app.flexpatch.look import Look, moved_along
+from app.flexpatch.look import Beliefs, Look, moved_along
 from app.flexpatch.tracks import POINT_GRID, POINTS_PER_TRACK, TrackTable, new_tracks, no_tracks
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -58,6 +58,10 @@ clips, two streets) a pixel of theirs shows 3 to 57 times as much that is nothin
 Tiles, which show no more of it than whole frames, could be excepted: that made no difference."""
 MIN_EVIDENCE = 0.03
 DUPLICATE_IOU = 0.7
+CLEAR = 0.5
+"""A look with at least this clarity tells whether a track was right."""
+RIGHT_IOU, FAILING = 0.5, 0.5
+"""A box that overlaps its object by so much was right; a track of such a failure probability is predicted failing."""
 BLEND_BELOW_FAILURE = 0.3
 """A track this unlikely to have failed is only corrected by a detection, not replaced."""
 MIN_CORRECTION = 0.4
@@ -86,6 +90,8 @@ class MergeOutcome:
     """(C, 4) boxes that a patch edge cut and that no track explains: worth a larger patch."""
     cut_scores: NDArray[np.float32]
     """(C,)"""
+    audit: FailureAudit
+    """Of the tracks that were clearly shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +308,8 @@ class Tracker:
         then = look.beliefs.of_those(tracks.ids)
         matches = associate(then.boxes, tracks.class_ids, then.failure, detections, with_weak=parts.weak_matches)
         examined_px = examined_height(look.layout, then.boxes, frame.size)
+        is_clear = self._acuity.clarity(examined_px) >= CLEAR
+        audit = audit_failures(then, matches, detections.boxes, is_clear)
         if pts_s > look.pts_s:
             detections = self._carried(frame, pts_s, look, detections, matches)
         evidence_before = None if parts.fused_looks else tracks.evidence.copy()
@@ -326,6 +334,7 @@ class Tracker:
             born_scores=self.tracks.evidence[is_born],
             cut=unexplained_cut.boxes,
             cut_scores=unexplained_cut.scores,
+            audit=audit,
         )
 
     def _carried(
@@ -523,6 +532,26 @@ def examined_height(layout: CanvasLayout, boxes: FrameBoxes, frame: Size) -> NDA
     inside = contains(layout.source, shown)
     heights = layout.scale[:, 1:2] * (shown[:, 3] - shown[:, 1])[None, :]
     return np.where(inside, heights, 0).max(axis=0).astype(np.float32)
+
+
+def audit_failures(then: Beliefs, matches: Matches, found: FrameBoxes, is_clear: NDArray[np.bool_]) -> FailureAudit:
+    """Compare what was predicted of N tracks with what a look showed of them.
+
+    Args:
+        then: what was believed on the frame that was looked at.
+        found: (M, 4) detections on that frame.
+        is_clear: (N,) the look would have shown the object.
+    """
+    has_failed = np.ones(len(is_clear), bool)
+    pairs = FrameBoxes(then.boxes[matches.tracks]), FrameBoxes(found[matches.detections])
+    has_failed[matches.tracks] = np.diagonal(iou(*pairs)) < RIGHT_IOU
+    was_predicted, has_failed = then.failure[is_clear] >= FAILING, has_failed[is_clear]
+    return FailureAudit(
+        true_positives=int((was_predicted & has_failed).sum()),
+        false_positives=int((was_predicted & ~has_failed).sum()),
+        false_negatives=int((~was_predicted & has_failed).sum()),
+        true_negatives=int((~was_predicted & ~has_failed).sum()),
+    )
 
 
 def _with_odds(probability: NDArray[np.float32], log_odds: NDArray[np.float32]) -> NDArray[np.float32]:

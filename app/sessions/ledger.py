@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter, deque
+from statistics import median
 
 from app.core.types import Explanation, FrameResult
 from app.sessions.model import FrameCounts
@@ -65,7 +66,7 @@ class Ledger:
         with self._lock:
             self._counts["rejected"] += 1
             self._n_dropped += is_drop
-        self._metrics.frame_dropped(code)
+        self._metrics.frame_dropped(self._session_id, code)
 
     def dropped(self, reason: str, n_frames: int) -> None:
         """Frames of a live source were never looked at."""
@@ -73,24 +74,24 @@ class Ledger:
             self._counts["received"] += n_frames
             self._counts["rejected"] += n_frames
             self._n_dropped += n_frames
-        self._metrics.frame_dropped(reason, n_frames)
+        self._metrics.frame_dropped(self._session_id, reason, n_frames)
 
     def cancelled(self) -> None:
         """The sender gave the frame up before its turn."""
         with self._lock:
             self._counts["cancelled"] += 1
             self._n_dropped += 1
-        self._metrics.frame_dropped("cancelled")
+        self._metrics.frame_dropped(self._session_id, "cancelled")
 
     def abandoned(self) -> None:
         """The session ended before the frame's turn."""
-        self._metrics.frame_dropped("session_ended")
+        self._metrics.frame_dropped(self._session_id, "session_ended")
 
     def failed(self, code: str) -> None:
         """The frame has no result."""
         with self._lock:
             self._failures[code] += 1
-        self._metrics.frame_failed(code)
+        self._metrics.frame_failed(self._session_id, code)
 
     def take_drops(self) -> int:
         """Frames dropped since this was last asked."""
@@ -118,11 +119,13 @@ class Ledger:
             if self._is_closed:
                 return
         candidates = explanation.candidates if explanation else ()
+        ages = [item.detection_age_s for item in result.objects]
         stages_s = {stage: ms / 1000 for stage, ms in result.stage_ms.items()}
         self._metrics.frame_processed(
             FrameSample(
                 session=self._session_id,
                 latency_s=completed_s - arrival_s,
+                age_s=completed_unix_s - result.capture.unix_s if result.capture else None,
                 stage_s={"queue": started_s - arrival_s} | stages_s,
                 mode=result.work.mode,
                 source_pixels=result.size.pixels,
@@ -132,6 +135,8 @@ class Ledger:
                 model=self._model,
                 backend=result.work.backend,
                 n_tracks=n_tracks,
+                detection_age_s=median(ages) if ages else None,
+                audit=result.audit,
                 n_waiting=n_waiting,
                 completed_unix_s=completed_unix_s,
                 patches=Counter[tuple[str, bool]]((c.kind, c.is_taken) for c in candidates),

@@ -465,7 +465,7 @@ class Session:
     def source_is(self, state: SessionState, reason: str = "", error: SourceError | None = None) -> None:
         """The source connects, sends, is silent, failed or has ended."""
         if error is not None:
-            self._tools.metrics.stream_lost(error_code(error))
+            self._tools.metrics.stream_lost(self.id, error_code(error))
         if self._machine.status.state is not state or reason:
             self._machine.to_if(state, when=_FED - {state}, reason=reason, error=error)
 

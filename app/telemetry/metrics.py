@@ -1,14 +1,20 @@
 """All measurements that the service publishes, behind one owner."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
+
+from app.core.types import FailureAudit
 
 SECONDS = (0.001, 0.002, 0.004, 0.008, 0.0167, 0.0333, 0.0667, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bucket edges in seconds, with the periods of 60, 30 and 15 frames a second."""
-
+AGES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0)
 FILL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+MAX_LABELLED_SESSIONS = 200
+"""Sessions with series of their own; each has about a dozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,8 @@ class FrameSample:
     session: str
     latency_s: float
     """From the frame's arrival to its result."""
+    age_s: float | None
+    """From the frame's capture to its result, where the capture time is known."""
     stage_s: Mapping[str, float]
     mode: str
     source_pixels: int
@@ -27,6 +35,9 @@ class FrameSample:
     model: str
     backend: str
     n_tracks: int
+    detection_age_s: float | None
+    """Median over the frame's objects, since a detector last confirmed each; None without objects."""
+    audit: FailureAudit
     n_waiting: int
     """Frames in the queue."""
     completed_unix_s: float
@@ -37,107 +48,101 @@ class FrameSample:
 class Metrics:
     """Counts and times. Any thread may call; each instance has the registry it was given."""
 
-    def __init__(self, registry: CollectorRegistry, version: str) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, version: str, max_labelled_sessions: int = MAX_LABELLED_SESSIONS
+    ) -> None:
+        """
+        Args:
+            max_labelled_sessions: sessions with series of their own; further ones count in the totals only.
+        """
         self.registry = registry
-        self._make_frame_metrics(registry)
-        self._make_session_metrics(registry)
-        self._http_requests = Counter(
-            "flexpatch_http_requests",
-            "HTTP requests by route template, method and status.",
-            ("route", "method", "status"),
-            registry=registry,
+        self._make_frame_metrics()
+        self._make_detector_metrics()
+        self._make_http_metrics()
+        self._sessions = self._gauge("sessions", "Sessions by state.", "state")
+        self._reconnects = self._counter(
+            "reconnects", "Connections to cameras that failed, stalled or broke off, by error.", "reason"
         )
-        self._http_duration = Histogram(
-            "flexpatch_http_request_duration_seconds",
-            "Time from a request's first byte to the last byte of its response.",
-            ("route", "method"),
-            buckets=SECONDS,
-            registry=registry,
-        )
-        info = Gauge("flexpatch_build_info", "Always 1; the version is a label.", ("version",), registry=registry)
-        info.labels(version).set(1)
+        self.own = SessionSeries(registry, max_labelled_sessions)
+        """Of single sessions."""
+        self._info = self._gauge("build_info", "Always 1; the version is a label.", "version")
+        self._info.labels(version).set(1)
+        ProcessCollector(registry=registry)
 
-    def _make_frame_metrics(self, registry: CollectorRegistry) -> None:
-        self._frames = Counter(
-            "flexpatch_frames",
+    def _make_frame_metrics(self) -> None:
+        self._frames = self._counter(
+            "frames",
             "Frames by outcome: `processed`, `failed`, `dropped`; the reason is empty for processed ones.",
-            ("outcome", "reason"),
-            registry=registry,
+            "outcome",
+            "reason",
         )
-        self._latency = Histogram(
-            "flexpatch_frame_latency_seconds",
-            "From a frame's arrival to its result, waiting included.",
-            buckets=SECONDS,
-            registry=registry,
+        self._latency = self._histogram(
+            "frame_latency_seconds", "From a frame's arrival to its result, waiting included.", SECONDS
         )
-        self._stages = Histogram(
-            "flexpatch_stage_duration_seconds",
-            "Time a frame spent in one stage; `queue` is waiting.",
-            ("stage",),
-            buckets=SECONDS,
-            registry=registry,
+        self._age = self._histogram(
+            "frame_age_seconds", "From a frame's capture to its result, where the capture time is known.", SECONDS
         )
-        self._detector = Histogram(
-            "flexpatch_detector_duration_seconds",
+        self._stages = self._histogram(
+            "stage_duration_seconds", "Time a frame spent in one stage; `queue` is waiting.", SECONDS, "stage"
+        )
+        self._modes = self._counter("frame_modes", "Processed frames by the detector's task.", "mode")
+        self._detection_age = self._histogram(
+            "detection_age_seconds",
+            "Since a detector last confirmed a frame's objects: the median object of each frame.",
+            AGES,
+        )
+        self._failure_predictions = self._counter(
+            "failure_predictions",
+            "Tracks that a clear look examined again, by prediction and truth: tp (failing, and it was), fp, fn, tn.",
+            "outcome",
+        )
+
+    def _make_detector_metrics(self) -> None:
+        self._detector = self._histogram(
+            "detector_duration_seconds",
             "From asking the detector about a canvas to its answer.",
-            ("model", "backend"),
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
+            "model",
+            "backend",
         )
-        self._detector_pixels = Counter(
-            "flexpatch_detector_pixels", "Pixels the detector looked at.", registry=registry
+        self._detector_pixels = self._counter("detector_pixels", "Pixels the detector looked at.")
+        self._source_pixels = self._counter("source_pixels", "Pixels of processed frames.")
+        self._fill = self._histogram("canvas_fill_ratio", "Share of the canvas covered by patches.", FILL)
+        self._patches = self._counter(
+            "patches", "Candidate patches by kind, and whether they found a place on the canvas.", "kind", "placed"
         )
-        self._source_pixels = Counter("flexpatch_source_pixels", "Pixels of processed frames.", registry=registry)
-        self._fill = Histogram(
-            "flexpatch_canvas_fill_ratio",
-            "Share of the canvas covered by patches.",
-            buckets=FILL,
-            registry=registry,
-        )
-        self._patches = Counter(
-            "flexpatch_patches",
-            "Candidate patches by kind, and whether they found a place on the canvas.",
-            ("kind", "placed"),
-            registry=registry,
-        )
-        self._reconnects = Counter(
-            "flexpatch_reconnects",
-            "Connections to cameras that failed or broke off, by error.",
-            ("reason",),
-            registry=registry,
-        )
-        self._fallbacks = Counter(
-            "flexpatch_backend_fallbacks",
+        self._fallbacks = self._counter(
+            "backend_fallbacks",
             "Detectors that moved on from a backend that failed, by error.",
-            ("model", "backend", "successor", "reason"),
-            registry=registry,
+            "model",
+            "backend",
+            "successor",
+            "reason",
         )
-        self._upgrades = Counter(
-            "flexpatch_backend_upgrades",
-            "Detectors that moved to a better backend once it was ready.",
-            ("model", "backend"),
-            registry=registry,
-        )
-        self._modes = Counter(
-            "flexpatch_frame_modes", "Processed frames by the detector's task.", ("mode",), registry=registry
+        self._upgrades = self._counter(
+            "backend_upgrades", "Detectors that moved to a better backend once it was ready.", "model", "backend"
         )
 
-    def _make_session_metrics(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
+    def _make_http_metrics(self) -> None:
+        self._http_requests = self._counter(
+            "http_requests", "HTTP requests by route template, method and status.", "route", "method", "status"
+        )
+        self._http_duration = self._histogram(
+            "http_request_duration_seconds",
+            "Time from a request's first byte to the last byte of its response.",
+            SECONDS,
+            "route",
+            "method",
+        )
 
-        self._sessions = gauge("flexpatch_sessions", "Sessions by state.", "state")
-        self._session_state = gauge("flexpatch_session_state", "1 for a session's state.", "session", "state")
-        self._tracks = gauge("flexpatch_session_tracks", "Objects in the session's newest result.", "session")
-        self._queue = gauge("flexpatch_session_queue_depth", "Frames waiting in the session.", "session")
-        self._thrift = gauge(
-            "flexpatch_session_thrift_step",
-            "What the session goes without under overload: 0 nothing, 1 and 2 large canvases, 3 and 4 looks too.",
-            "session",
-        )
-        self._last_frame = gauge(
-            "flexpatch_session_last_frame_timestamp_seconds", "Unix time of the newest result.", "session"
-        )
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"flexpatch_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"flexpatch_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, edges: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"flexpatch_{name}", text, labels, buckets=edges, registry=self.registry)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus's text format."""
@@ -150,6 +155,8 @@ class Metrics:
         self._frames.labels("processed", "").inc()
         self._modes.labels(sample.mode).inc()
         self._latency.observe(sample.latency_s)
+        if sample.age_s is not None:
+            self._age.observe(sample.age_s)
         for stage, seconds in sample.stage_s.items():
             self._stages.labels(stage).observe(seconds)
         self._source_pixels.inc(sample.source_pixels)
@@ -160,21 +167,31 @@ class Metrics:
             self._detector.labels(sample.model, sample.backend).observe(sample.stage_s["detect"])
         for (kind, is_taken), count in sample.patches.items():
             self._patches.labels(kind, "true" if is_taken else "false").inc(count)
-        self._tracks.labels(sample.session).set(sample.n_tracks)
-        self._queue.labels(sample.session).set(sample.n_waiting)
-        self._last_frame.labels(sample.session).set(sample.completed_unix_s)
+        if sample.detection_age_s is not None:
+            self._detection_age.observe(sample.detection_age_s)
+        self._count_audit(sample.audit)
+        self.own.frame_processed(sample)
 
-    def frame_failed(self, reason: str) -> None:
+    def _count_audit(self, audit: FailureAudit) -> None:
+        counts = (audit.true_positives, audit.false_positives, audit.false_negatives, audit.true_negatives)
+        for outcome, count in zip(("tp", "fp", "fn", "tn"), counts, strict=True):
+            if count:
+                self._failure_predictions.labels(outcome).inc(count)
+
+    def frame_failed(self, session: str, reason: str) -> None:
         """A frame was accepted but has no result; `reason` is the name of the error."""
         self._frames.labels("failed", reason).inc()
+        self.own.frames(session, "failed")
 
-    def frame_dropped(self, reason: str, n_frames: int = 1) -> None:
+    def frame_dropped(self, session: str, reason: str, n_frames: int = 1) -> None:
         """Frames were never looked at."""
         self._frames.labels("dropped", reason).inc(n_frames)
+        self.own.frames(session, "dropped", n_frames)
 
-    def stream_lost(self, reason: str) -> None:
+    def stream_lost(self, session: str, reason: str) -> None:
         """A connection to a camera failed or broke off; `reason` is the name of the error."""
         self._reconnects.labels(reason).inc()
+        self.own.stream_lost(session)
 
     # ----------------------------------------------------------------------------------------- backends
 
@@ -192,20 +209,17 @@ class Metrics:
         """A session changed its state; `before` is None for a new one."""
         if before is not None:
             self._sessions.labels(before).dec()
-            self._session_state.remove(session, before)
         self._sessions.labels(after).inc()
-        self._session_state.labels(session, after).set(1)
+        self.own.state(session, before, after)
 
     def session_thrift(self, session: str, step: int) -> None:
         """What a session goes without because the machine cannot keep up."""
-        self._thrift.labels(session).set(step)
+        self.own.thrift(session, step)
 
     def forget_session(self, session: str, state: str) -> None:
         """A session in that state is gone, and all its series with it."""
         self._sessions.labels(state).dec()
-        self._session_state.remove(session, state)
-        for series in (self._tracks, self._queue, self._last_frame, self._thrift):
-            series.remove_by_labels({"session": session})
+        self.own.forget(session)
 
     # --------------------------------------------------------------------------------------------- HTTP
 
@@ -213,6 +227,101 @@ class Metrics:
         """A request was answered."""
         self._http_requests.labels(route, method, str(status)).inc()
         self._http_duration.labels(route, method).observe(seconds)
+
+
+class SessionSeries:
+    """The series that sessions have of their own: only so many sessions, and none once they are gone."""
+
+    def __init__(self, registry: CollectorRegistry, max_sessions: int) -> None:
+        self._max_sessions = max_sessions
+        self._lock = threading.Lock()
+        self._labelled: set[str] = set()
+        self._unlabelled: set[str] = set()
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"flexpatch_session_{name}", text, ("session", *labels), registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"flexpatch_session_{name}", text, ("session", *labels), registry=registry)
+
+        self._state = gauge("state", "1 for a session's state.", "state")
+        self._tracks = gauge("tracks", "Objects in the session's newest result.")
+        self._queue = gauge("queue_depth", "Frames waiting in the session.")
+        self._thrift = gauge(
+            "thrift_step",
+            "What the session goes without under overload: 0 nothing, 1 and 2 large canvases, 3 and 4 looks too.",
+        )
+        self._last_frame = gauge("last_frame_timestamp_seconds", "Unix time of the newest result.")
+        self._age = gauge("frame_age_seconds", "From capture to result, of the newest frame whose capture is known.")
+        self._frames = counter("frames", "Frames by outcome: `processed`, `failed`, `dropped`.", "outcome")
+        self._detector_pixels = counter("detector_pixels", "Pixels that the detector looked at for the session.")
+        self._source_pixels = counter("source_pixels", "Pixels of the session's processed frames.")
+        self._reconnects = counter("reconnects", "Connections to the session's camera that failed or broke off.")
+        self._left_out = Gauge(
+            "flexpatch_sessions_without_series",
+            f"Sessions beyond the first {max_sessions}, which count in the totals but have no series of their own.",
+            registry=registry,
+        )
+
+    def state(self, session: str, before: str | None, after: str) -> None:
+        """A session changed its state; the first time it gets its series, if there is room."""
+        with self._lock:
+            if session not in self._labelled | self._unlabelled:
+                chosen = self._labelled if len(self._labelled) < self._max_sessions else self._unlabelled
+                chosen.add(session)
+                self._left_out.set(len(self._unlabelled))
+            if session not in self._labelled:
+                return
+            if before is not None:
+                self._state.remove(session, before)
+            self._state.labels(session, after).set(1)
+            self._thrift.labels(session).inc(0)
+
+    def frame_processed(self, sample: FrameSample) -> None:
+        """A frame has its result."""
+        name = sample.session
+        with self._lock:
+            if name not in self._labelled:
+                return
+            self._frames.labels(name, "processed").inc()
+            self._tracks.labels(name).set(sample.n_tracks)
+            self._queue.labels(name).set(sample.n_waiting)
+            self._last_frame.labels(name).set(sample.completed_unix_s)
+            self._source_pixels.labels(name).inc(sample.source_pixels)
+            self._detector_pixels.labels(name).inc(sample.detector_pixels)
+            if sample.age_s is not None:
+                self._age.labels(name).set(sample.age_s)
+
+    def frames(self, session: str, outcome: str, n_frames: int = 1) -> None:
+        """Frames came to nothing."""
+        with self._lock:
+            if session in self._labelled:
+                self._frames.labels(session, outcome).inc(n_frames)
+
+    def stream_lost(self, session: str) -> None:
+        """Its connection failed or broke off."""
+        with self._lock:
+            if session in self._labelled:
+                self._reconnects.labels(session).inc()
+
+    def thrift(self, session: str, step: int) -> None:
+        """What it goes without."""
+        with self._lock:
+            if session in self._labelled:
+                self._thrift.labels(session).set(step)
+
+    def forget(self, session: str) -> None:
+        """It is gone; what comes late is not counted here."""
+        with self._lock:
+            self._labelled.discard(session)
+            self._unlabelled.discard(session)
+            self._left_out.set(len(self._unlabelled))
+            for series in self._all():
+                series.remove_by_labels({"session": session})
+
+    def _all(self) -> tuple[Gauge | Counter, ...]:
+        gauges = (self._state, self._tracks, self._queue, self._thrift, self._last_frame, self._age)
+        return (*gauges, self._frames, self._detector_pixels, self._source_pixels, self._reconnects)
 
 
 class _WithoutCreationTimes:

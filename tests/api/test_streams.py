@@ -356,6 +356,16 @@ def test_a_snapshot_shows_the_newest_picture(service: Service) -> None:
     assert plain.headers["content-type"] == "image/jpeg"
     assert simplejpeg.decode_jpeg(plain.content).shape == (48, 64, 3)
     assert plain.content != patched.content
+    assert plain.headers["x-frame-seq"] == "1"
+
+
+def test_a_snapshot_can_be_clean_and_small(service: Service) -> None:
+    service.open("clean")
+    service.push("clean")
+    clean = service.client.get("/sessions/clean/snapshot.jpg?objects=false&width=64")
+    assert simplejpeg.decode_jpeg(clean.content).shape == (48, 64, 3)
+    assert clean.content != service.client.get("/sessions/clean/snapshot.jpg").content
+    assert service.client.get("/sessions/clean/snapshot.jpg?width=3").status_code == 422
 
 
 @pytest.mark.parametrize("query", ["", "?patches=1"])
@@ -372,6 +382,7 @@ def test_a_live_view_shows_one_picture_after_another(service: Service, query: st
             while len(parts := buffer.split(b"--frame\r\n", 2)) == 3:
                 head, _, body = parts[1].partition(b"\r\n\r\n")
                 assert b"Content-Type: image/jpeg" in head
+                assert b"X-Frame-Seq: " in head
                 pictures.append(body[:-2])
                 buffer = b"--frame\r\n" + parts[2]
                 service.push(session_id)

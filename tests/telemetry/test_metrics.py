@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from app.core.types import FailureAudit
 from app.telemetry.metrics import SECONDS, FrameSample, Metrics
 
 SAMPLE = FrameSample(
     session="a",
     latency_s=0.03,
+    age_s=0.08,
     stage_s={"decode": 0.004, "detect": 0.009},
     mode="patch",
     source_pixels=1000,
@@ -19,6 +21,8 @@ SAMPLE = FrameSample(
     model="yolox",
     backend="onnxruntime-cpu",
     n_tracks=3,
+    detection_age_s=0.3,
+    audit=FailureAudit(1, 2, 3, 4),
     n_waiting=1,
     completed_unix_s=123.0,
     patches={("object", True): 2, ("tile", False): 5},
@@ -42,6 +46,7 @@ def test_two_services_in_one_process_count_apart(metrics: Metrics) -> None:
 
 
 def test_a_processed_frame_is_counted_and_timed(metrics: Metrics) -> None:
+    metrics.session_state("a", None, "running")
     metrics.frame_processed(SAMPLE)
     assert value(metrics, "flexpatch_frame_latency_seconds_bucket", le="0.0333") == 1
     assert value(metrics, "flexpatch_stage_duration_seconds_sum", stage="decode") == 0.004
@@ -72,12 +77,61 @@ def test_states_move_from_one_gauge_to_the_next(metrics: Metrics) -> None:
     assert value(metrics, "flexpatch_session_state", session="a", state="starting") is None
 
 
-def test_a_forgotten_session_leaves_no_series(metrics: Metrics) -> None:
-    metrics.session_state("a", None, "running")
+def test_ages_and_audits_are_counted(metrics: Metrics) -> None:
     metrics.frame_processed(SAMPLE)
+    metrics.frame_processed(replace(SAMPLE, age_s=None, detection_age_s=None, audit=FailureAudit()))
+    assert value(metrics, "flexpatch_frame_age_seconds_count") == 1
+    assert value(metrics, "flexpatch_detection_age_seconds_bucket", le="0.35") == 1
+    counts = [value(metrics, "flexpatch_failure_predictions_total", outcome=name) for name in ("tp", "fp", "fn", "tn")]
+    assert counts == [1, 2, 3, 4]
+
+
+def everything_of(metrics: Metrics, session: str) -> None:
+    """A session's whole life, but for its end."""
+    metrics.session_state(session, None, "starting")
+    metrics.session_state(session, "starting", "running")
+    metrics.frame_processed(replace(SAMPLE, session=session))
+    metrics.frame_failed(session, "frame_corrupt")
+    metrics.frame_dropped(session, "queue_full", 3)
+    metrics.stream_lost(session, "stream_stalled")
+    metrics.session_thrift(session, 2)
+
+
+def test_a_session_has_series_of_its_own(metrics: Metrics) -> None:
+    everything_of(metrics, "a")
+    assert value(metrics, "flexpatch_session_frames_total", session="a", outcome="dropped") == 3
+    assert value(metrics, "flexpatch_session_frames_total", session="a", outcome="failed") == 1
+    assert value(metrics, "flexpatch_session_reconnects_total", session="a") == 1
+    assert value(metrics, "flexpatch_session_frame_age_seconds", session="a") == 0.08
+    assert value(metrics, "flexpatch_session_detector_pixels_total", session="a") == 100
+    assert value(metrics, "flexpatch_session_thrift_step", session="a") == 2
+
+
+def test_a_forgotten_session_leaves_no_series_whatever_comes_late(metrics: Metrics) -> None:
+    everything_of(metrics, "a")
     metrics.forget_session("a", "running")
+    metrics.frame_processed(SAMPLE)
+    metrics.frame_dropped("a", "session_ended")
+    metrics.frame_failed("a", "frame_corrupt")
+    metrics.stream_lost("a", "stream_broken")
+    metrics.session_thrift("a", 1)
     assert b'session="a"' not in generate_latest(metrics.registry)
     assert value(metrics, "flexpatch_sessions", state="running") == 0
+
+
+def test_sessions_beyond_the_cap_count_in_totals_and_are_told(metrics: Metrics) -> None:
+    metrics = Metrics(CollectorRegistry(), "1.2.3", max_labelled_sessions=2)
+    for name in ("a", "b", "c", "d"):
+        everything_of(metrics, name)
+    text = generate_latest(metrics.registry)
+    assert [name for name in ("a", "b", "c", "d") if f'session="{name}"'.encode() in text] == ["a", "b"]
+    assert value(metrics, "flexpatch_sessions_without_series") == 2
+    assert value(metrics, "flexpatch_frames_total", outcome="processed", reason="") == 4
+    metrics.forget_session("a", "running")
+    metrics.forget_session("c", "running")
+    assert value(metrics, "flexpatch_sessions_without_series") == 1
+    everything_of(metrics, "e")
+    assert b'session="e"' in generate_latest(metrics.registry)
 
 
 def test_creation_times_are_left_out_of_what_is_scraped(metrics: Metrics) -> None:
@@ -95,6 +149,6 @@ def test_bucket_edges_lie_at_frame_periods() -> None:
 def test_names_have_the_prefix_and_base_units(metrics: Metrics) -> None:
     metrics.frame_processed(SAMPLE)
     for family in metrics.registry.collect():
-        assert family.name.startswith("flexpatch_")
+        assert family.name.startswith(("flexpatch_", "process_"))
         assert not family.name.endswith(("_ms", "_percent"))
         assert family.documentation
