@@ -84,6 +84,18 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
 
+    authentication: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="Whether requests need a token: auto (if there are tokens, or others than this machine can reach "
+        "the service), required, off.",
+    )
+    tokens: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        (), description="Tokens that are accepted, each role:name:sha256 as `flexpatch token` prints it."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        (), description="Origins of other sites whose pages may use the service, such as https://ops.example.org."
+    )
+
     detector: Annotated[Path, BeforeValidator(_or_shipped)] = Field(
         Path(SHIPPED_DETECTOR),
         description="Detector that sessions use unless they name another: a file, or a model of models_dir or shipped.",
@@ -165,6 +177,9 @@ class Settings(BaseSettings):
     demo: bool = Field(False, description="Start with a session `demo` that watches a synthetic street.")
 
     max_sessions: int = Field(64, ge=1, le=10_000, description="Sessions admitted at once.")
+    session_creations_per_s: float = Field(
+        10.0, gt=0, le=1e6, description="Sessions that may be made in a second, on average; 50 at once."
+    )
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest encoded frame, in bytes.")
     max_pixels: int = Field(40_000_000, ge=1024, description="Largest decoded frame, in pixels.")
     queue_depth: int = Field(4, ge=1, le=1000, description="Frames that may wait in a session.")

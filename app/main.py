@@ -6,7 +6,8 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +16,13 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app.api import frames, health, openapi, preview, problems, results, sessions, websocket
-from app.api.middleware import BodyLimitMiddleware, RequestMiddleware
+from app.api.auth import AuthMiddleware, Token, is_loopback, parse_tokens
+from app.api.limits import CreationLimit
+from app.api.middleware import BodyLimitMiddleware, RequestMiddleware, SecurityHeadersMiddleware
 from app.api.schemas import SessionCreate
 from app.api.services import ApiOptions, Check, Services
 from app.api.sessions import spec_of
@@ -64,6 +68,16 @@ from app.vision.ordering import OrderingVision
 
 logger = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use the service."""
+
+    tokens: tuple[Token, ...]
+    """None: whoever reaches it."""
+    cors_origins: tuple[str, ...]
+
+
 MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
 
 _HERE = Path(__file__).resolve().parent
@@ -75,11 +89,12 @@ DEMO_SESSION = "demo"
 DEMO_STREET = "synthetic:1280x720@10?objects=20&seed=7"
 _DISTRIBUTION = "flexpatch-service"
 _MAX_DOCUMENT_BYTES = 1024 * 1024
+_SESSIONS_AT_ONCE = 50
 _REAP_PERIOD_S = 1.0
 _SHUTDOWN_GRACE_S = 5
 _MEGABYTE = 1024 * 1024
-_ON_PROCESSOR = frozenset({"openvino", "onnxruntime-cpu", "none"})
 _STREAMS_AT_ONCE = 8
+"""Detectors that are asked at a time on a GPU, where each session has a stream of its own."""
 _WEBSOCKET_SLACK_BYTES = 64 * 1024
 
 
@@ -103,14 +118,66 @@ def create_app(
         SettingsError: the demo session does not go with the settings, or source_allow makes no sense.
     """
     clock = clock or SystemClock()
+    access = _access(settings)
     metrics = Metrics(CollectorRegistry(), version(_DISTRIBUTION))
     watch_gpus(metrics.registry)
+    with ExitStack() as undo:
+        detection = _detection(settings, clock, metrics, detector)
+        undo.callback(detection.close)
+        tools = _session_tools(settings, clock, wall_s, metrics, detection.queue)
+        if make_pipeline:
+            tools = replace(tools, make_pipeline=make_pipeline)
+        store = SessionStore(settings.state_file) if settings.state_file else None
+        registry = SessionRegistry(RegistryLimits(settings.max_sessions), detection.catalogue, tools, store)
+        services = _services(settings, clock, metrics, registry, detection.catalogue)
+        declared = _declared(settings)
+        demo = _demo(services, clock) if settings.demo else None
+        app = _build(services, clock, demo, declared, detection=detection, access=access)
+        undo.pop_all()
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class _Detection:
+    """What looks at canvases for all sessions."""
+
+    catalogue: DetectorCatalogue
+    queue: DetectionQueue
+    models: DetectorStore[DetectorModel]
+    opener: ModelOpener
+
+    def close(self) -> None:
+        """Once there are no sessions: end threads and builds, give the GPU back."""
+        self.queue.close()
+        for model in self.models.held():
+            model.close()
+        self.opener.close()
+
+
+def _detection(settings: Settings, clock: Clock, metrics: Metrics, detector: Detector | None) -> _Detection:
+    """
+    Args:
+        detector: the service's own; None: the one that the settings name.
+    Raises:
+        ModelError, GpuError, BackendFailed: it cannot be used.
+    """
     opener = model_opener(settings, clock, metrics)
-    detectors = DetectorStore(partial(open_model, opener, settings), model_folders(settings))
-    default = detector or detectors.get(settings.detector, settings.detector_family)
-    catalogue = DetectorCatalogue(default, model_folders(settings), detectors.get)
+    folders = model_folders(settings)
+    models = DetectorStore(partial(open_model, opener, settings), folders)
+    try:
+        default = detector or models.get(settings.detector, settings.detector_family)
+    except BaseException:
+        opener.close()
+        raise
     cores = available_cores()
-    queue = DetectionQueue(clock, _n_looks_at_once(settings, cores, default.backend))
+    at_once = max(1, cores // (settings.detector_threads or cores))
+    queue = DetectionQueue(clock, max(at_once, _STREAMS_AT_ONCE) if opener.may_use_gpu else at_once)
+    return _Detection(DetectorCatalogue(default, folders, models.get), queue, models, opener)
+
+
+def _session_tools(
+    settings: Settings, clock: Clock, wall_s: Callable[[], float], metrics: Metrics, queue: DetectionQueue
+) -> SessionTools:
     streams = Opener(
         parse_policy(settings.source_allow),
         settings.source_root,
@@ -118,11 +185,11 @@ def create_app(
         settings.source_tls_verify,
         settings.source_ca_file,
     )
-    tools = SessionTools(
+    return SessionTools(
         clock=clock,
         wall_s=wall_s,
         decode=partial(_decode, settings.max_pixels),
-        make_pipeline=make_pipeline or partial(_make_pipeline, clock, failure_model(settings)),
+        make_pipeline=partial(_make_pipeline, clock, failure_model(settings)),
         ask=queue.ask,
         metrics=metrics,
         give_back_memory=give_back_memory,
@@ -133,11 +200,14 @@ def create_app(
             stream.kind, stream.address, stream.transport, is_trusted=stream.is_trusted
         ),
         live=LiveTiming(longest_backoff_s=settings.longest_backoff_s),
-        share_cores=partial(share_cores, cores),
+        share_cores=partial(share_cores, available_cores()),
     )
-    store = SessionStore(settings.state_file) if settings.state_file else None
-    registry = SessionRegistry(RegistryLimits(settings.max_sessions), catalogue, tools, store)
-    services = Services(
+
+
+def _services(
+    settings: Settings, clock: Clock, metrics: Metrics, registry: SessionRegistry, catalogue: DetectorCatalogue
+) -> Services:
+    return Services(
         registry=registry,
         metrics=metrics,
         previews=PreviewRenderer(settings.preview_quality),
@@ -149,11 +219,9 @@ def create_app(
             idle_ttl_s=settings.idle_ttl_s,
             flexpatch=settings.flexpatch.pipeline_config(),
         ),
+        creation_limit=CreationLimit(clock, settings.session_creations_per_s, _SESSIONS_AT_ONCE),
         checks=partial(_checks, catalogue, registry),
     )
-    declared = _declared(settings)
-    demo = _demo(services, clock) if settings.demo else None
-    return _build(services, clock, demo, declared, [queue.close, opener.close])
 
 
 class Server(uvicorn.Server):
@@ -186,13 +254,10 @@ def _build(
     clock: Clock,
     demo: CameraThread | None,
     declared: Sequence[SessionCreate],
-    closings: Sequence[Callable[[], None]],
+    *,
+    detection: _Detection,
+    access: Access,
 ) -> FastAPI:
-    """
-    Args:
-        closings: end what works for sessions, once there are none.
-    """
-
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(_begin, services, declared)
@@ -204,8 +269,7 @@ def _build(
             with suppress(asyncio.CancelledError):
                 await reaper
             await asyncio.to_thread(services.registry.close)
-            for close in closings:
-                await asyncio.to_thread(close)
+            await asyncio.to_thread(detection.close)
             if demo:
                 await asyncio.to_thread(demo.stop)
 
@@ -231,6 +295,17 @@ def _build(
     problems.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=_MAX_DOCUMENT_BYTES)
+    if access.tokens:
+        app.add_middleware(AuthMiddleware, tokens=access.tokens)
+    if access.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Location", "Retry-After", "X-Frame-Seq", "X-Request-Id"],
+        )
+    app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestMiddleware, metrics=services.metrics, clock=clock)
     return app
 
@@ -263,6 +338,24 @@ def _demo(services: Services, clock: Clock) -> CameraThread:
         camera.stop()
         raise
     return camera
+
+
+def _access(settings: Settings) -> Access:
+    """Who may use the service.
+
+    Raises:
+        SettingsError: tokens are needed, and there are none, or one is not understood.
+    """
+    tokens = parse_tokens(settings.tokens)
+    is_needed = settings.authentication == "required"
+    if settings.authentication == "auto":
+        is_needed = bool(tokens) or not is_loopback(settings.host)
+    if is_needed and not tokens:
+        raise SettingsError(
+            f"Others can reach the service on {settings.host}, and there are no tokens: make one with `flexpatch token "
+            "NAME --role admin` and put it into tokens (FLEXPATCH_TOKENS), or set authentication to off."
+        )
+    return Access(tokens if is_needed else (), settings.cors_origins)
 
 
 def _declared(settings: Settings) -> list[SessionCreate]:
@@ -360,7 +453,7 @@ def open_model(opener: ModelOpener, settings: Settings, path: Path, family: str 
     return opener.open(path, DetectorChoices(family))
 
 
-def _build_command(settings: Settings, model: Path) -> list[str]:
+def _build_command(settings: Settings, model: Path, family: str | None) -> list[str]:
     """Builds a model's engine as these settings want it, wherever they came from."""
     options = engine_options(settings)
     arguments = [
@@ -371,15 +464,9 @@ def _build_command(settings: Settings, model: Path) -> list[str]:
     ]
     if settings.engine_calibration:
         arguments += ["--calibration", settings.engine_calibration]
-    if settings.detector_family:
-        arguments += ["--detector-family", settings.detector_family]
+    if family:
+        arguments += ["--detector-family", family]
     return arguments
-
-
-def _n_looks_at_once(settings: Settings, cores: int, backend: str) -> int:
-    """Detectors that are asked at a time: on a GPU, each session's own stream has something to do."""
-    at_once = max(1, cores // (settings.detector_threads or cores))
-    return at_once if backend in _ON_PROCESSOR else max(at_once, _STREAMS_AT_ONCE)
 
 
 def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture:

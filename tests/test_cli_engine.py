@@ -191,6 +191,8 @@ def test_a_detector_that_is_not_recognised_is_built_as_the_family_that_is_named(
     assert "fit no known detector" in failure(capsys, 2, path, *FOR_ADA)
     document = build(capsys, path, *FOR_ADA, "--detector-family", "yolo", "--calibration", STREET)
     assert document["agreement"]["n_objects"] == document["agreement"]["n_found"] > 0
+    named = ("--detector-family", "yolo", "--calibration", STREET, "--precision", "int8")
+    assert build(capsys, path, *FOR_ADA, *named)["precision"] == "int8"
 
 
 def test_without_a_name_it_is_for_the_gpu_at_hand(

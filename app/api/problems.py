@@ -75,6 +75,7 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
         errors.SessionEnded: Problem(410, "Session has ended"),
         errors.SessionFetches: Problem(409, "Session fetches its frames itself"),
         errors.SessionLimitReached: Problem(429, "No room for another session", True, 5.0),
+        errors.SessionsTooFast: Problem(429, "Sessions are made too fast", True),
         errors.QueueFull: Problem(429, "Session is busy", True),
         errors.ResultNotFound: Problem(404, "No such result", True),
         errors.StoreFailed: Problem(503, "Sessions cannot be recorded", True, 5.0),
@@ -93,6 +94,8 @@ PROBLEMS: Mapping[type[errors.FlexPatchError], Problem] = MappingProxyType(
 _HTTP: Mapping[int, tuple[str, str]] = MappingProxyType(
     {
         400: ("bad_request", "Request not understood"),
+        401: ("unauthenticated", "Token needed"),
+        403: ("forbidden", "Token does not allow this"),
         404: ("not_found", "Nothing is at this path"),
         405: ("method_not_allowed", "The path does not take this method"),
         413: ("body_too_large", "Body is too large"),
@@ -117,7 +120,9 @@ def document(error: Exception, instance: str) -> tuple[int, dict[str, object], d
         return 500, _members(Problem(500, "Internal error"), "internal_error", detail, instance), {}
     kind = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
     members = _members(kind, error_code(error), redact(str(error)), instance)
-    retry_after_s = error.retry_after_s if isinstance(error, errors.QueueFull) else kind.retry_after_s
+    retry_after_s = kind.retry_after_s
+    if isinstance(error, errors.QueueFull | errors.SessionsTooFast):
+        retry_after_s = error.retry_after_s
     if retry_after_s is None:
         return kind.status, members, {}
     members["retry_after_s"] = round(retry_after_s, 3)

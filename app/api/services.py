@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path
 from starlette.requests import HTTPConnection
 
+from app.api.limits import CreationLimit
 from app.flexpatch.config import PipelineConfig
 from app.sessions.manager import SessionRegistry
 from app.sessions.preview import PreviewRenderer
@@ -46,6 +47,7 @@ class Services:
     metrics: Metrics
     previews: PreviewRenderer
     options: ApiOptions
+    creation_limit: CreationLimit
     checks: Callable[[], Sequence[Check]]
     """Asks whether the service can do its work."""
 

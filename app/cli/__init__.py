@@ -19,6 +19,7 @@ from app.cli.run import run_command
 from app.cli.serve import serve_command
 from app.cli.summary import summary_command
 from app.cli.terminal import version_text
+from app.cli.token import token_command
 from app.cli.train import train_command
 from app.cli.train_detector import train_detector_command
 from app.core.errors import FlexPatchError, InputError
@@ -37,6 +38,7 @@ app.command("summary")(summary_command)
 app.command("train")(train_command)
 app.command("train-detector")(train_detector_command)
 app.command("bench")(bench_command)
+app.command("token")(token_command)
 app.add_typer(models_commands, name="models")
 app.add_typer(engine_commands, name="engine")
 

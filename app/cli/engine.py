@@ -16,7 +16,7 @@ from app.cli.options import FamilyOption
 from app.cli.terminal import say
 from app.config import Settings, load_settings
 from app.core.clock import SystemClock
-from app.core.errors import FlexPatchError, GpuMissing, ModelError, SettingsError
+from app.core.errors import FlexPatchError, GpuError, GpuMissing, ModelError, SettingsError
 from app.detect.loader import find_model
 from app.detect.tensorrt.cache import EngineCache
 from app.detect.tensorrt.engine_file import EngineFile, read_engine
@@ -206,7 +206,7 @@ def _present(settings: Settings) -> Capability | None:
     """Compute capability of this machine's GPU, if there is one."""
     try:
         gpu = Gpu(settings.gpu)
-    except GpuMissing:
+    except GpuError:
         return None
     try:
         return gpu.capability
@@ -217,7 +217,7 @@ def _present(settings: Settings) -> Capability | None:
 def _why_no_gpu(settings: Settings) -> str:
     try:
         Gpu(settings.gpu).close()
-    except GpuMissing as error:
+    except GpuError as error:
         return str(error)
     return ""
 

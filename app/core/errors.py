@@ -33,6 +33,7 @@ FlexPatchError
 │   ├── SessionExists
 │   ├── SessionEnded             it was deleted or timed out while the caller waited
 │   ├── SessionLimitReached      as many sessions as the service admits
+│   ├── SessionsTooFast          more sessions are made in a short time than admitted
 │   ├── SessionFetches           its frames come from a camera, and cannot be pushed
 │   ├── QueueFull                the session's bounded queue; try again later
 │   └── ResultNotFound           that frame is not, or no longer, in the log
@@ -180,6 +181,17 @@ class SessionEnded(SessionError):
 
 class SessionLimitReached(SessionError):
     """The service already has as many sessions as it admits."""
+
+
+class SessionsTooFast(SessionError):
+    """More sessions are made in a short time than are admitted.
+
+    `retry_after_s` is when the next one is, in seconds.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SessionFetches(SessionError):

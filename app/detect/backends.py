@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import BackendFailed, FlexPatchError, GpuMemoryShort
+from app.core.errors import BackendFailed, DetectorFailed, FlexPatchError, GpuMemoryShort
 from app.core.types import Canvas, CanvasDetections, CanvasOrder, Detector, InputSizes, look_at
 
 logger = logging.getLogger(__name__)
@@ -133,9 +133,8 @@ class DetectorModel:
 
     @property
     def backend(self) -> str:
-        """The first that can run it now."""
-        found = self.first_usable()
-        return self._candidates[found[0]].name if found else "none"
+        """The first that is loaded. Waits for nothing."""
+        return next((one.name for one in self._candidates if one.loaded and not one.refusal), "none")
 
     def open(self) -> "ModelDetector":
         """A detector for one user.
@@ -172,6 +171,8 @@ class DetectorModel:
                 candidate.is_waited_for = True
                 logger.info("backend is not ready", extra=self._about(candidate, str(error)))
                 error.begin(partial(self._finished, candidate))
+            except GpuMemoryShort as error:
+                logger.warning("backend has no room", extra=self._about(candidate, str(error)))
             except FlexPatchError as error:
                 candidate.refusal = str(error)
                 logger.debug("backend is not used", extra=self._about(candidate, str(error)))
@@ -179,10 +180,21 @@ class DetectorModel:
 
     def _finished(self, candidate: Candidate, refusal: str) -> None:
         """What a backend waited for is there, and detectors move there with their next look; or it is not."""
+        loaded = None
+        if not refusal:
+            # Not under the lock: it may take seconds, and others open detectors meanwhile.
+            try:
+                loaded = candidate.load()
+            except FlexPatchError as error:
+                refusal = str(error)
         with self._lock:
             candidate.is_waited_for = False
-            candidate.refusal = refusal
-            self.generation += not refusal
+            candidate.loaded, candidate.refusal = loaded, refusal
+            self.generation += loaded is not None
+
+    def has_next(self, index: int) -> bool:
+        """Whether there is a backend after that one, which may be used."""
+        return any(not candidate.refusal for candidate in self._candidates[index + 1 :])
 
     def give_up(self, index: int, reason: str) -> None:
         """Use a backend no more, as it failed."""
@@ -299,8 +311,14 @@ class ModelDetector:
             except GpuMemoryShort as error:
                 self._move_on(place, error)
             except BackendFailed as error:
-                self._model.give_up(place.index, str(error))
+                # The last one is kept: what fails once may work again, and nothing else does.
+                if self._model.has_next(place.index):
+                    self._model.give_up(place.index, str(error))
                 self._move_on(place, error)
+            except DetectorFailed:
+                # Closed under our hands, as another caller moved on.
+                if self._place is place:
+                    raise
 
     def _current(self) -> _Place:
         """Where to ask now: at a better backend, if one has become ready."""
@@ -333,6 +351,8 @@ class ModelDetector:
         with self._lock:
             if self._place is not place:
                 return
+            if self._n_users < 1:
+                raise DetectorFailed(f"{self.name} is closed.") from error
             failed = place.detector.backend
             try:
                 newer = self._opened(place.index, is_new=False)
@@ -364,6 +384,8 @@ class ModelDetector:
                 if is_new:
                     raise
             except BackendFailed as error:
+                if not self._model.has_next(after):
+                    raise
                 self._model.give_up(after, str(error))
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self._model.refusals().items())
         raise BackendFailed(f"{self.name} cannot be run: {reasons}.")

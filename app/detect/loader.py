@@ -117,6 +117,11 @@ class DetectorStore(Generic[Held]):
                 self._held[key] = model
             return model
 
+    def held(self) -> list[Held]:
+        """The models that anyone holds."""
+        with self._lock:
+            return list(self._held.values())
+
     def __len__(self) -> int:
         """How many models are held."""
         return len(self._held)

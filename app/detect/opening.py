@@ -35,9 +35,9 @@ from app.detect.loader import ENGINE_SUFFIXES
 from app.detect.onnx import load_on_processor
 from app.detect.openvino import OpenVinoNetwork, is_on_intel
 from app.detect.tensorrt.cache import EngineCache
-from app.detect.tensorrt.engine_file import read_engine
-from app.detect.tensorrt.library import find_library
-from app.detect.tensorrt.on_demand import EngineBuilds
+from app.detect.tensorrt.engine_file import EngineFile, read_engine
+from app.detect.tensorrt.library import Library, find_library
+from app.detect.tensorrt.on_demand import EngineBuilds, OnDone
 from app.detect.tensorrt.options import USUAL_CANVAS, EngineOptions
 from app.detect.tensorrt.runtime import TensorRtNetwork
 
@@ -80,8 +80,8 @@ class ModelOpener:
         self._clock = clock
         self._events = events
         self._lock = threading.Lock()
-        self._built: set[Path] = set()
-        """Models whose engines were built, or are."""
+        self._built: dict[Path, str] = {}
+        """Models whose engines were built, or are being built; and why there is none, where that failed."""
 
     def open(self, path: Path, choices: DetectorChoices | None = None) -> DetectorModel:
         """A model, recognised, with at least one backend that can run it.
@@ -95,6 +95,12 @@ class ModelOpener:
         if path.suffix.lower() in ENGINE_SUFFIXES:
             return self._open_engine(path, choices)
         return self._open_onnx(path, choices)
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """Whether models may come to run on a GPU, now or once an engine is built."""
+        names = _names(self._choices.backend)
+        return bool({"tensorrt", "onnxruntime-cuda"} & set(names)) and self._has_gpu()
 
     def close(self) -> None:
         """End all that is done in the background; models and detectors must have been closed."""
@@ -110,7 +116,7 @@ class ModelOpener:
             "onnxruntime-cpu": partial(OnProcessor, reference),
         }
         wanted = self._choices.backend
-        names = ORDER if wanted == "auto" else ORDER[ORDER.index(wanted) :]
+        names = _names(wanted)
         candidates = [Candidate(name, loads[name]) for name in names]
         model = DetectorModel(
             self._facts(reference, names), candidates, self._events, is_shared=self._choices.shares_batches
@@ -146,34 +152,54 @@ class ModelOpener:
         key = cache.key(path, opened.gpu.capability, self._choices.engine)
         kept = cache.look_up(path, key)
         if kept.file is None:
-            self._have_built(path, kept.reason)
+            self._have_built(path, choices.family, kept.reason)
             kept = cache.look_up(path, key)
         if kept.file is None:
             raise EngineNotBuilt(f"it was built, but {kept.reason}")
         try:
-            network = TensorRtNetwork(kept.file, library, opened.gpu)
+            return self._loaded(path.stem, kept.file, library, choices)
         except EngineUnfit as error:
             cache.discard(path, key)
-            self._have_built(path, str(error))
-            raise
-        return OnGpu(self._gpu_model(path.stem, network, choices), self._choices.reserve_bytes)
+            self._have_built(path, choices.family, str(error))
+            kept = cache.look_up(path, key)
+            if kept.file is None:
+                raise
+            return self._loaded(path.stem, kept.file, library, choices)
 
-    def _have_built(self, path: Path, reason: str) -> None:
+    def _loaded(self, name: str, file: EngineFile, library: Library, choices: DetectorChoices) -> Loaded:
+        network = TensorRtNetwork(file, library, self._machine.opened().gpu)
+        return OnGpu(self._gpu_model(name, network, choices), self._choices.reserve_bytes)
+
+    def _have_built(self, path: Path, family: str | None, reason: str) -> None:
         """Have a model's engine built, once in this process's life: what is of no use then never will be.
 
         Raises:
             NotYet: that is going on in the background.
-            EngineNotBuilt: it failed.
+            EngineNotBuilt: it failed, now or earlier.
         """
         with self._lock:
-            if path in self._built:
-                return
-            self._built.add(path)
-        if not self._choices.waits_for_engines:
-            raise NotYet(f"{reason}; it is being built", partial(self._builds.start, path))
-        logger.info("an engine is built", extra={"model": path.stem, "reason": reason})
-        if failure := self._builds.build(path):
+            failure = self._built.get(path)
+            is_first = failure is None
+            self._built.setdefault(path, "")
+        if failure:
             raise EngineNotBuilt(failure)
+        if not self._choices.waits_for_engines and (is_first or self._builds.is_under_way(path)):
+            raise NotYet(f"{reason}; it is being built", partial(self._build, path, family))
+        if is_first:
+            logger.info("an engine is built", extra={"model": path.stem, "reason": reason})
+            self._note(path, self._builds.build(path, family))
+            self._have_built(path, family, reason)
+
+    def _build(self, path: Path, family: str | None, on_done: OnDone) -> None:
+        def done(failure: str) -> None:
+            self._note(path, failure)
+            on_done(failure)
+
+        self._builds.start(path, family, done)
+
+    def _note(self, path: Path, failure: str) -> None:
+        with self._lock:
+            self._built[path] = failure
 
     def _on_cuda(self, path: Path, choices: DetectorChoices) -> Loaded:
         ordinal = self._machine.opened().gpu.ordinal
@@ -227,3 +253,8 @@ class ModelOpener:
     def _gpu_model(self, name: str, network: DeviceNetwork, choices: DetectorChoices) -> GpuModel:
         opened = self._machine.opened()
         return GpuModel(name, network, opened.gpu, opened.kernels, self._clock, choices=choices)
+
+
+def _names(wanted: Backend) -> tuple[BackendName, ...]:
+    """The backends that are tried, from the one that is wanted on."""
+    return ORDER if wanted == "auto" else ORDER[ORDER.index(wanted) :]

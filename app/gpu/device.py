@@ -6,6 +6,7 @@ use one, but not two at a time.
 
 import ctypes
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -276,6 +277,8 @@ class Gpu:
         )
         self._context = call("cuDevicePrimaryCtxRetain", device)
         self._is_closed = False
+        self.exclusive = threading.RLock()
+        """Held by who records a stream, and by who has libraries wait for the whole GPU, which spoils recordings."""
 
     def close(self) -> None:
         """Give the context back; whatever was made of it must have been closed before. Once is enough."""

@@ -42,7 +42,7 @@ def test_metrics_are_what_prometheus_reads(api: Api) -> None:
     response = api.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     families = {family.name: family for family in text_string_to_metric_families(response.text)}
-    assert all(name.startswith("flexpatch_") for name in families)
+    assert all(name.startswith(("flexpatch_", "process_")) for name in families)
     assert families["flexpatch_build_info"].samples[0].value == 1
     edges = {
         sample.labels["le"]

@@ -20,7 +20,9 @@ OURS = [
 
 
 def make(cls: type[Exception]) -> Exception:
-    return errors.QueueFull("busy", 2.3) if cls is errors.QueueFull else cls("what was wrong")
+    if cls is errors.QueueFull or cls is errors.SessionsTooFast:
+        return cls("busy", 2.3)
+    return cls("what was wrong")
 
 
 def test_every_error_of_ours_is_in_the_table() -> None:

@@ -122,6 +122,35 @@ def sized_detr(path: Path, labels: NDArray[np.int64], boxes: NDArray[np.float32]
     )
 
 
+def any_sized_detr(path: Path) -> Path:
+    """An RT-DETR for canvases of any size and number: one object in the middle half of each."""
+    nodes = [
+        constant("share", np.array([[[0.25, 0.25, 0.75, 0.75]]], np.float32)),
+        constant("axis", np.array([1], np.int64)),
+        constant("first", np.array([0], np.int64)),
+        constant("zero", np.array(0, np.float32)),
+        constant("sure", np.array(0.9, np.float32)),
+        helper.make_node("Cast", ["orig_target_sizes"], ["size"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["size", "size"], ["unit"], axis=1),
+        helper.make_node("Unsqueeze", ["unit", "axis"], ["factor"]),
+        helper.make_node("Mul", ["share", "factor"], ["boxes"]),
+        helper.make_node("Gather", ["size", "first"], ["width"], axis=1),
+        helper.make_node("Mul", ["width", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "sure"], ["scores"]),
+        helper.make_node("Cast", ["nothing"], ["labels"], to=TensorProto.INT64),
+    ]
+    return save(
+        path,
+        nodes,
+        [("images", TensorProto.FLOAT, ("n", 3, "h", "w")), ("orig_target_sizes", TensorProto.INT64, ("n", 2))],
+        [
+            ("labels", TensorProto.INT64, ("n", 1)),
+            ("boxes", TensorProto.FLOAT, ("n", 1, 4)),
+            ("scores", TensorProto.FLOAT, ("n", 1)),
+        ],
+    )
+
+
 def sequence_model(path: Path) -> Path:
     """A model whose output is a list of tensors."""
     tensor = helper.make_tensor_type_proto(TensorProto.FLOAT, None)

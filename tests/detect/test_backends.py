@@ -299,6 +299,88 @@ def test_a_better_backend_without_room_is_not_moved_to(gpu: ScriptedBackend, cpu
     assert (detector.backend, events.ready) == ("onnxruntime-cpu", [])
 
 
+def test_asking_which_backend_there_is_loads_nothing(gpu: ScriptedBackend, cpu: ScriptedBackend) -> None:
+    loads: list[str] = []
+
+    def load() -> Loaded:
+        loads.append("tensorrt")
+        return gpu
+
+    model, _ = model_of(("tensorrt", load), ("onnxruntime-cpu", lambda: cpu))
+    assert (model.backend, loads) == ("none", [])
+    model.open()
+    assert (model.backend, loads) == ("tensorrt", ["tensorrt"])
+
+
+def test_who_was_ready_is_loaded_before_anybody_moves(gpu: ScriptedBackend, cpu: ScriptedBackend) -> None:
+    later = Later(gpu)
+    model, _ = model_of(("tensorrt", later.load), ("onnxruntime-cpu", lambda: cpu))
+    model.open()
+    later.finish()
+    assert model.backend == "tensorrt"
+
+
+def test_an_only_backend_that_failed_is_tried_by_the_next_user_too(gpu: ScriptedBackend) -> None:
+    model, _ = model_of(("tensorrt", lambda: gpu))
+    one = model.open()
+    gpu.opened[0].error = BackendFailed("once")
+    with pytest.raises(BackendFailed, match="once"):
+        one.detect(CANVASES)
+    assert len(model.open().detect(CANVASES)[0]) == 1
+    gpu.error = BackendFailed("cannot open")
+    with pytest.raises(BackendFailed, match="cannot open"):
+        model.open()
+    gpu.error = None
+    assert model.open().backend == "tensorrt"
+
+
+def test_short_memory_while_loading_is_no_reason_for_ever(gpu: ScriptedBackend, cpu: ScriptedBackend) -> None:
+    outcomes: list[Loaded | Exception] = [GpuMemoryShort("full"), gpu]
+
+    def load() -> Loaded:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    model, _ = model_of(("tensorrt", load), ("onnxruntime-cpu", lambda: cpu))
+    assert [model.open().backend, model.open().backend] == ["onnxruntime-cpu", "tensorrt"]
+
+
+def test_a_look_that_fails_while_it_is_closed_opens_nothing(gpu: ScriptedBackend, cpu: ScriptedBackend) -> None:
+    model, _ = model_of(("tensorrt", lambda: gpu), ("onnxruntime-cpu", lambda: cpu))
+    detector = model.open()
+
+    class ClosedMeanwhile(ScriptedDetector):
+        def detect(self, canvases: NDArray[np.uint8]) -> Sequence[CanvasDetections]:
+            detector.close()
+            raise BackendFailed("the context is gone")
+
+    detector._place.detector = ClosedMeanwhile("tensorrt")
+    with pytest.raises(DetectorFailed, match="eye is closed"):
+        detector.detect(CANVASES)
+    assert cpu.opened == []
+
+
+def test_a_look_whose_backend_is_closed_by_a_move_is_made_again(gpu: ScriptedBackend, cpu: ScriptedBackend) -> None:
+    model, _ = model_of(("tensorrt", lambda: gpu), ("onnxruntime-cpu", lambda: cpu))
+    detector = model.open()
+    first = gpu.opened[0]
+
+    class ClosedMeanwhile(ScriptedDetector):
+        def detect(self, canvases: NDArray[np.uint8]) -> Sequence[CanvasDetections]:
+            if not self.is_closed:
+                self.is_closed = True
+                first.error = BackendFailed("lost")
+                detector._place.detector = first
+                detector.detect(canvases)  # another caller, who moves on
+            raise DetectorFailed("eye is closed.")
+
+    detector._place.detector = ClosedMeanwhile("tensorrt")
+    assert len(detector.detect(CANVASES)[0]) == 1
+    assert detector.backend == "onnxruntime-cpu"
+
+
 def test_orders_are_drawn_where_the_backend_does_not_draw(cpu: ScriptedBackend) -> None:
     detector = model_of(("onnxruntime-cpu", lambda: cpu))[0].open()
     drawn: list[int] = []

@@ -8,8 +8,8 @@ from app.flexpatch.association import Matches
 from app.flexpatch.look import Beliefs
 from app.flexpatch.tracker import audit_failures
 
-BOX = [0, 0, 10, 20]
-HALF_OFF = [8, 0, 18, 20]
+BOX = [0.0, 0.0, 10.0, 20.0]
+HALF_OFF = [8.0, 0.0, 18.0, 20.0]
 
 
 def audit(failure: list[float], found: list[list[float] | None], is_clear: list[bool] | None = None) -> FailureAudit:

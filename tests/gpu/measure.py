@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -45,6 +45,7 @@ BATCHES = (1, 4)
 LOOK_SIZE = Size(640, 384)
 """Of the sessions that are counted."""
 FPS = 30
+_PATIENCE_S = 60.0
 _MEGABYTE = 1024 * 1024
 _TENSOR_OPERATIONS = {(7, 5): 1024, (8, 0): 2048, (8, 6): 1024, (8, 7): 2048, (8, 9): 1024, (9, 0): 4096, (12, 0): 1024}
 """Half-precision additions and multiplications of one multiprocessor in a cycle, dense, from NVIDIA's white papers."""
@@ -262,29 +263,50 @@ def _look(detector: Detector, orders: Sequence[CanvasOrder], number: int) -> Non
 
 
 def rates(askers: Sequence[Callable[[int], None]], seconds: float) -> list[float]:
-    """Looks a second of askers who want 30 each, from threads of their own."""
+    """Looks a second of askers who want 30 each, from threads of their own.
+
+    Raises:
+        FlexPatchError: one of them got no answer.
+    """
     counts = [0] * len(askers)
+    failures: list[FlexPatchError] = []
     begin = threading.Barrier(len(askers) + 1)
 
     def work(index: int) -> None:
-        for number in range(5):
-            askers[index](number)
-        begin.wait()
-        began_s = time.perf_counter()
-        while (now_s := time.perf_counter() - began_s) < seconds:
-            if counts[index] / FPS > now_s:
-                time.sleep(counts[index] / FPS - now_s)
-                continue
-            askers[index](counts[index])
-            counts[index] += 1
+        try:
+            for number in range(5):
+                askers[index](number)
+            begin.wait(_PATIENCE_S)
+            counts[index] = asked(askers[index], seconds)
+        except threading.BrokenBarrierError:
+            pass  # another one failed before
+        except FlexPatchError as error:
+            failures.append(error)
+            begin.abort()
 
     threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(askers))]
     for thread in threads:
         thread.start()
-    begin.wait()
+    with suppress(threading.BrokenBarrierError):
+        begin.wait(_PATIENCE_S)
     for thread in threads:
-        thread.join()
+        thread.join(_PATIENCE_S)
+    if failures:
+        raise failures[0]
     return [count / seconds for count in counts]
+
+
+def asked(ask: Callable[[int], None], seconds: float) -> int:
+    """Ask 30 times a second, or as often as answers come; how often that was."""
+    count = 0
+    began_s = time.perf_counter()
+    while (now_s := time.perf_counter() - began_s) < seconds:
+        if count / FPS > now_s:
+            time.sleep(min(count / FPS, seconds) - now_s)
+            continue
+        ask(count)
+        count += 1
+    return count
 
 
 def quartiles(values: Sequence[float]) -> NDArray[np.float64]:

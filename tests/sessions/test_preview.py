@@ -10,7 +10,6 @@ from app.sessions.model import LatestFrame
 from app.sessions.preview import PreviewRenderer, PreviewStyle
 from tests.sessions.fakes import tracked
 
-
 PATCHES = PreviewStyle(with_patches=True)
 
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.core.errors import GpuError, GpuMemoryShort
+from app.core.errors import BackendFailed, GpuError, GpuFailed, GpuMemoryShort
 from app.core.types import Detector, Size
 from app.detect.gpu.detector import GpuModel
 from app.detect.gpu.kernels import Compile, DetectionKernels
@@ -50,19 +50,20 @@ class GpuMachine:
             if self._opened is None:
                 self._opened = self._open()
             if isinstance(self._opened, GpuError):
-                raise self._opened
+                # A new one each time: an error that is raised keeps alive whatever it passed through.
+                raise type(self._opened)(*self._opened.args)
             return self._opened
 
     def _open(self) -> OpenedGpu | GpuError:
         try:
             gpu = self._open_gpu(self._ordinal)
         except GpuError as error:
-            return error
+            return error.with_traceback(None)
         try:
             return OpenedGpu(gpu, DetectionKernels(gpu, self._compile))
         except GpuError as error:
             gpu.close()
-            return error
+            return error.with_traceback(None)
 
     def close(self) -> None:
         """Give the GPU back; what was opened on it must have been closed."""
@@ -97,6 +98,9 @@ class OnGpu:
         try:
             detector.reserve(self._largest_usual())
             self._check_room()
+        except GpuFailed as error:
+            detector.close()
+            raise BackendFailed(f"{self._model.name} failed: {error}") from error
         except BaseException:
             detector.close()
             raise

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import BackendFailed, GpuError
+from app.core.errors import BackendFailed, GpuError, GpuMemoryShort
 from app.detect.gpu.network import DeviceNetwork
 from app.detect.network import Feeds
 from app.gpu.device import Gpu
@@ -21,10 +21,13 @@ def run_on_arrays(gpu: Gpu, network: DeviceNetwork, feeds: Feeds) -> list[NDArra
         All outputs in the declared order, none in half precision.
     Raises:
         BackendFailed: it does not take the inputs, or the GPU failed.
+        GpuMemoryShort: there is not enough memory.
     """
     try:
         with ExitStack() as stack:
             return _run(gpu, network, feeds, stack)
+    except GpuMemoryShort:
+        raise
     except GpuError as error:
         raise BackendFailed(str(error)) from error
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.clock import Clock
-from app.core.errors import BackendFailed, GpuError, GpuFailed
+from app.core.errors import BackendFailed, GpuError
 from app.core.types import BgrPicture, CanvasDetections, CanvasOrder, PatchCopy, Size
 from app.detect.gpu.kernels import DetectionKernels, detections, input_layout, prediction_set, with_addresses
 from app.detect.gpu.network import BoundNetwork, DeviceNetwork, Shape
@@ -29,10 +29,16 @@ _KEY_BYTES = 8
 _ALIGNED_BYTES = 512
 """Where anything begins in GPU memory; TensorRT wants 256."""
 _TABLE_BYTES = CANVAS_JOB.itemsize + _COPIES_PER_CANVAS * PATCH_COPY.itemsize
+_SIZE_BYTES = 16
+"""Width and height of a canvas, in the largest type that networks take them in."""
 _NEWEST_SHARE = 0.2
 """Weight of the newest time in what a look usually takes."""
 _TRIES = 5
-"""Looks of a size that are timed each way before one way is chosen."""
+"""Looks of a size that are timed each way before one way is chosen,"""
+_TRY_AGAIN = 200
+"""and looks after which the other way is timed again: runtimes get quicker as they run."""
+_RECORDINGS = 3
+"""Attempts to record looks of a size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class _Setup:
         device, host = _Layout(), _Layout()
         self.tables = device.place(batch * _TABLE_BYTES)
         self.host_tables = host.place(batch * _TABLE_BYTES)
+        self.host_sizes = host.place(batch * _SIZE_BYTES)
         self.inputs = {name: device.place(_n_bytes(*spec)) for name, spec in _inputs(task.recipe, size, batch).items()}
         self.outputs = {tensor.name: device.place(tensor.n_bytes) for tensor in bound.outputs}
         self.scratch = device.place(bound.scratch_bytes)
@@ -88,7 +95,7 @@ class _Setup:
         self.device_bytes, self.host_bytes = device.n_bytes, host.n_bytes
         self.predictions = np.zeros((), PREDICTION_SET) if predictions is None else predictions
         self.graph: Graph | None = None
-        self.may_record = task.uses_graphs
+        self.recordings_left = _RECORDINGS if task.uses_graphs else 0
         self.n_runs = 0
         self._direct_s: float | None = None
         self._replayed_s: float | None = None
@@ -107,7 +114,8 @@ class _Setup:
             return False
         if self.n_runs < 2 * _TRIES:
             return self.n_runs % 2 == 0
-        return (self._replayed_s or 0.0) <= (self._direct_s or 0.0)
+        is_quicker = (self._replayed_s or 0.0) <= (self._direct_s or 0.0)
+        return is_quicker != (self.n_runs % _TRY_AGAIN == 0)
 
     def note(self, took_s: float, *, replayed: bool) -> None:
         """Remember how long a look took. The first one, which warms everything up, says nothing."""
@@ -219,14 +227,14 @@ class GpuWorker:
         if setup is not None:
             return setup
         shapes = {name: shape for name, (shape, _) in _inputs(self._task.recipe, size, batch).items()}
-        setup = _Setup(self._task.network.prepare(shapes, self._stream), size, batch, self._task)
+        with self._task.gpu.exclusive:
+            bound = self._task.network.prepare(shapes, self._stream)
+        setup = _Setup(bound, size, batch, self._task)
         try:
             if not (self._work.suffices(setup.device_bytes) and self._host.suffices(setup.host_bytes)):
                 self._forget_setups()
-            base = self._work.holding(setup.device_bytes).address
+            setup.bind(self._work.holding(setup.device_bytes).address)
             self._host.holding(setup.host_bytes)
-            setup.bind(base)
-            self._upload_size(setup, base)
         except BaseException:
             setup.close()
             raise
@@ -236,19 +244,9 @@ class GpuWorker:
     def _forget_setups(self) -> None:
         setups = list(self._setups.values())
         self._setups.clear()
-        for setup in setups:
-            setup.close()
-
-    def _upload_size(self, setup: _Setup, base: int) -> None:
-        """Tell networks that ask for it how large their canvases are."""
-        spec = self._task.recipe.size_input
-        if spec is None:
-            return
-        sizes = np.tile(np.array(setup.size, spec.dtype), (setup.batch, 1))
-        staged = self._staged.holding(sizes.nbytes)
-        staged.bytes[: sizes.nbytes] = sizes.view(np.uint8).reshape(-1)
-        self._stream.upload(staged, base + setup.inputs[spec.name], sizes.nbytes)
-        self._stream.wait()
+        with self._task.gpu.exclusive:
+            for setup in setups:
+                setup.close()
 
     def _upload(self, orders: Sequence[CanvasOrder], setup: _Setup) -> None:
         """Send the frames on their way, and write down what is to be drawn."""
@@ -259,6 +257,7 @@ class GpuWorker:
         jobs, copies = self._tables(setup)
         jobs[:] = np.zeros((), CANVAS_JOB)
         jobs["pad"] = orders[0].pad_value
+        self._write_sizes(setup)
         offset = n_copies = 0
         for index, order in enumerate(orders):
             part = staged.bytes[offset : offset + sizes[index]]
@@ -271,6 +270,16 @@ class GpuWorker:
         if total:
             self._stream.upload(staged, frames, total)
 
+    def _write_sizes(self, setup: _Setup) -> None:
+        """Tell networks that ask for it how large their canvases are."""
+        spec = self._task.recipe.size_input
+        if spec is None:
+            return
+        sizes = np.tile(np.array(setup.size, spec.dtype), (setup.batch, 1))
+        first = setup.host_sizes
+        host = self._host.holding(setup.host_bytes).bytes[first : first + sizes.nbytes]
+        host[:] = sizes.view(np.uint8).reshape(-1)
+
     def _tables(self, setup: _Setup) -> tuple[NDArray[Any], NDArray[Any]]:
         """Jobs and copies, where they are uploaded from."""
         first = setup.host_tables
@@ -282,7 +291,7 @@ class GpuWorker:
     def _run(self, setup: _Setup) -> bool:
         """Give the stream all the rest; whether as a recorded whole."""
         # Runtimes want to have run once before they are recorded.
-        if setup.graph is None and setup.may_record and setup.n_runs:
+        if setup.graph is None and setup.recordings_left and setup.n_runs:
             self._record(setup)
         if setup.graph is not None and setup.is_replayed:
             self._stream.replay(setup.graph)
@@ -291,13 +300,13 @@ class GpuWorker:
         return False
 
     def _record(self, setup: _Setup) -> None:
-        setup.may_record = False
+        setup.recordings_left -= 1
         if not setup.bound.is_recordable:
             return
         try:
-            with self._stream.record() as graphs:
+            with self._task.gpu.exclusive, self._stream.record() as graphs:
                 self._give(setup)
-        except (BackendFailed, GpuFailed) as error:
+        except (BackendFailed, GpuError) as error:
             logger.info("looks are not recorded", extra={"canvas": str(setup.size), "reason": str(error)})
             return
         (setup.graph,) = graphs
@@ -308,6 +317,9 @@ class GpuWorker:
         host, base = self._host.holding(setup.host_bytes), self._work.holding(setup.device_bytes).address
         tables = base + setup.tables
         stream.upload(host, tables, batch * _TABLE_BYTES, setup.host_tables)
+        if (sizes := task.recipe.size_input) is not None:
+            n_bytes = _n_bytes((batch, 2), sizes.dtype)
+            stream.upload(host, base + setup.inputs[sizes.name], n_bytes, setup.host_sizes)
         tensor = base + setup.inputs[task.recipe.image.name]
         copies = tables + batch * CANVAS_JOB.itemsize
         task.kernels.draw(

@@ -82,12 +82,26 @@ def build(request: EngineRequest, graph: bytes, library: Library) -> bytes:
         if options.precision == "int8":
             config.set_flag(trt.BuilderFlag.INT8)
     timings = _timings(config, library, request.timing_file)
-    plan = builder.build_serialized_network(network, config)
+    plan = _built(builder, network, config, trt)
     if plan is None:
         raise EngineNotBuilt(f"{library} cannot build an engine of {request.model}: {_reasons(messages.errors)}.")
     if timings is not None and request.timing_file is not None:
         _keep(timings, request.timing_file)
     return bytes(plan)
+
+
+def _built(builder: Any, network: Any, config: Any, trt: Any) -> Any:
+    """The plan; None if it cannot be built."""
+    flag = getattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+    if flag is None:
+        return builder.build_serialized_network(network, config)
+    # Only so does TensorRT-RTX promise that runs can be recorded, which not every network allows.
+    config.set_flag(flag)
+    plan = builder.build_serialized_network(network, config)
+    if plan is not None:
+        return plan
+    config.clear_flag(flag)
+    return builder.build_serialized_network(network, config)
 
 
 def graph_for(

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,33 +11,47 @@ from app.detect.network import one_line
 
 logger = logging.getLogger(__name__)
 
-BuildCommand = Callable[[Path], Sequence[str]]
-"""The command that builds the engine of a model file into the cache."""
+BuildCommand = Callable[[Path, str | None], Sequence[str]]
+"""The command that builds the engine of a model file, of a family if one was named, into the cache."""
 OnDone = Callable[[str], None]
 """Takes why there is no engine; nothing if there is one."""
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 1.0
+"""Until processes that were told to end are killed: TensorRT hears of nothing while it builds, and files are whole or
+not there."""
 _CLOSING = "the service is shutting down"
 
 
 class EngineBuilds:
-    """Builds that are under way. Any thread may call."""
+    """Builds that are under way, one of each model. Any thread may call."""
 
     def __init__(self, command: BuildCommand) -> None:
         self._command = command
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
+        self._waiting: dict[Path, list[OnDone]] = {}
+        """Who is told at the end of a build in the background."""
         self._closed = threading.Event()
 
-    def start(self, model: Path, on_done: OnDone) -> None:
-        """Have an engine built; several who ask for the same one at once each start a process, which wait in turn.
+    def is_under_way(self, model: Path) -> bool:
+        """Whether the model's engine is being built in the background."""
+        with self._lock:
+            return model in self._waiting
+
+    def start(self, model: Path, family: str | None, on_done: OnDone) -> None:
+        """Have an engine built, or wait for the build that is under way.
 
         Args:
+            family: of the detector, if it was named.
             on_done: called by a thread of its own.
         """
-        threading.Thread(target=self._build, args=(model, on_done), name="engine-build", daemon=True).start()
+        with self._lock:
+            is_first = model not in self._waiting
+            self._waiting.setdefault(model, []).append(on_done)
+        if is_first:
+            threading.Thread(target=self._build, args=(model, family), name="engine-build", daemon=True).start()
 
-    def build(self, model: Path) -> str:
+    def build(self, model: Path, family: str | None) -> str:
         """Build an engine, and wait for it.
 
         Returns:
@@ -47,7 +62,7 @@ class EngineBuilds:
                 return _CLOSING
             try:
                 process = subprocess.Popen(  # noqa: S603 - a command of ours
-                    list(self._command(model)),
+                    list(self._command(model, family)),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -68,12 +83,15 @@ class EngineBuilds:
         last = lines[-1].removeprefix("Error: ") if lines else "it says nothing"
         return one_line(f"building it ended with status {process.returncode}: {last}")
 
-    def _build(self, model: Path, on_done: OnDone) -> None:
+    def _build(self, model: Path, family: str | None) -> None:
         logger.info("an engine is built in the background", extra={"model": str(model)})
-        reason = self.build(model)
+        reason = self.build(model, family)
         if reason and reason != _CLOSING:
             logger.error("no engine was built", extra={"model": str(model), "reason": reason})
-        on_done(reason)
+        with self._lock:
+            waiting = self._waiting.pop(model)
+        for on_done in waiting:
+            on_done(reason)
 
     def close(self) -> None:
         """End all builds."""
@@ -82,8 +100,9 @@ class EngineBuilds:
             running = list(self._running)
         for process in running:
             process.terminate()
+        deadline_s = time.monotonic() + _PATIENCE_S
         for process in running:
             try:
-                process.wait(_PATIENCE_S)
+                process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -1,16 +1,21 @@
 """Running TensorRT engines."""
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from app.core.errors import BackendFailed, EngineUnfit, GpuMemoryShort
+from app.core.errors import BackendFailed, DetectorFailed, EngineUnfit, GpuMemoryShort
 from app.core.types import Size
 from app.detect.gpu.network import DeviceTensor, Shape
 from app.detect.network import Signature, TensorSpec, one_line
 from app.detect.tensorrt.builder import messages_of
-from app.detect.tensorrt.engine_file import EngineFile
+from app.detect.tensorrt.engine_file import EngineFile, write_whole
 from app.detect.tensorrt.library import Library
 from app.gpu.device import Gpu, Stream
+
+logger = logging.getLogger(__name__)
 
 _NAMES = {
     "FLOAT": "float32",
@@ -51,12 +56,18 @@ class TensorRtNetwork:
             if any(words in said.lower() for words in _MEMORY_SHORT):
                 raise GpuMemoryShort(f"{library} has not enough GPU memory for {file.path}: {said}.")
             raise EngineUnfit(f"{library} does not take {file.path} on this GPU: {said or 'it does not say why'}.")
+        self._path = file.path
+        self._compiled: _CompiledKernels | None = None
+        self._config = self._runtime_config()
         self._names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         self._signature = Signature(
             inputs=tuple(self._spec(name) for name in self.input_names),
             outputs=tuple(self._spec(name) for name in self.output_names),
             metadata=file.metadata,
         )
+        specs = (*self._signature.inputs, *self._signature.outputs)
+        if strange := [str(spec) for spec in specs if spec.dtype not in _NAMES.values()]:
+            raise EngineUnfit(f"{file.path} has inputs or outputs of types that are not supported: {strange[0]}.")
 
     @property
     def backend(self) -> str:
@@ -98,7 +109,8 @@ class TensorRtNetwork:
         """Make it ready for inputs of these shapes.
 
         Raises:
-            BackendFailed: the engine was not built for them.
+            DetectorFailed: the engine was not built for them.
+            BackendFailed: TensorRT cannot run the engine.
             GpuMemoryShort: the GPU has not enough memory for it.
         """
         self._gpu.make_current()
@@ -110,7 +122,14 @@ class TensorRtNetwork:
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
                 sides = "x".join(str(side) for side in shape)
-                raise BackendFailed(f"the engine was not built for an input {name} of {sides}")
+                raise DetectorFailed(f"the engine was not built for an input {name} of {sides}")
+        try:
+            return self._ready(context, stream)
+        except RuntimeError as error:  # what its binding raises
+            raise BackendFailed(_said(self._messages) or one_line(error)) from error
+
+    def _ready(self, context: Any, stream: Stream) -> "TensorRtContext":
+        """The context, whose input shapes are set, with what comes out of it."""
         missing = context.infer_shapes()
         if missing:
             raise BackendFailed(f"the engine needs {', '.join(missing)}, which is not given")
@@ -123,13 +142,26 @@ class TensorRtNetwork:
 
     def _open_context(self) -> Any:
         """An execution context that uses memory of ours, shared by all contexts of a worker."""
-        module = self._library.module
-        strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._config is not None:
+            return self._engine.create_execution_context(self._config)
+        return self._engine.create_execution_context(self._by_us)
+
+    @property
+    def _by_us(self) -> Any:
+        return self._library.module.ExecutionContextAllocationStrategy.USER_MANAGED
+
+    def _runtime_config(self) -> Any:
+        """How TensorRT-RTX is to run contexts; None where there is nothing to be said."""
         if not hasattr(self._engine, "create_runtime_config"):
-            return self._engine.create_execution_context(strategy)
+            return None
         config = self._engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(strategy)
-        return self._engine.create_execution_context(config)
+        config.set_execution_context_allocation_strategy(self._by_us)
+        strategies = getattr(self._library.module, "DynamicShapesKernelSpecializationStrategy", None)
+        if strategies is not None:
+            # Otherwise slower kernels serve at first, and it is these that would be recorded.
+            config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        self._compiled = _CompiledKernels(config, self._path)
+        return config
 
     def _spec(self, name: str) -> TensorSpec:
         shape = tuple(side if side >= 0 else None for side in self._engine.get_tensor_shape(name))
@@ -141,6 +173,10 @@ class TensorRtNetwork:
 
     def close(self) -> None:
         """Give the weights' memory back, once no worker uses them any more."""
+        if self._compiled is not None:
+            self._gpu.make_current()
+            self._compiled.keep()
+        self._compiled = self._config = None
         self._engine = None
         self._runtime = None
 
@@ -148,6 +184,28 @@ class TensorRtNetwork:
 def _said(messages: Any) -> str:
     """What TensorRT reported as errors, without a full stop."""
     return one_line("; ".join(error.strip().rstrip(".") for error in messages.errors))
+
+
+class _CompiledKernels:
+    """The kernels that TensorRT-RTX compiles as it runs, kept beside the engine, so that it need not do so again."""
+
+    def __init__(self, config: Any, engine: Path) -> None:
+        self._file = engine.with_name(f"{engine.name}.kernels")
+        self._cache = config.create_runtime_cache() if hasattr(config, "create_runtime_cache") else None
+        if self._cache is None:
+            return
+        with suppress(OSError):
+            self._cache.deserialize(self._file.read_bytes())
+        config.set_runtime_cache(self._cache)
+
+    def keep(self) -> None:
+        """Write down what was compiled."""
+        if self._cache is None:
+            return
+        try:
+            write_whole(self._file, bytes(self._cache.serialize()))
+        except (OSError, RuntimeError, TypeError) as error:  # what its binding raises where there is nothing
+            logger.debug("compiled kernels are not kept", extra={"reason": one_line(error)})
 
 
 class TensorRtContext:

@@ -307,11 +307,34 @@ class FakeEngine:
         return self.make_context(self)
 
 
+class CompiledKernels:
+    """What TensorRT-RTX compiled as it ran."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def deserialize(self, content: bytes) -> bool:
+        self.content = content
+        return True
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
 class RtxConfig:
-    """How TensorRT-RTX is told about a context's memory."""
+    """How TensorRT-RTX is told about contexts."""
 
     def __init__(self) -> None:
         self.strategy: object = None
+        self.dynamic_shapes_kernel_specialization_strategy = "LAZY"
+        self.compiled = CompiledKernels()
+
+    def create_runtime_cache(self) -> CompiledKernels:
+        return CompiledKernels()
+
+    def set_runtime_cache(self, cache: CompiledKernels) -> bool:
+        self.compiled = cache
+        return True
 
     def set_execution_context_allocation_strategy(self, strategy: object) -> None:
         self.strategy = strategy
@@ -345,6 +368,7 @@ def running(made: Any, engine: FakeEngine | None, errors: Sequence[str] = (), *,
 
     made.Runtime = runtime
     made.TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
+    made.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="LAZY", EAGER="EAGER")
     made.ExecutionContextAllocationStrategy = SimpleNamespace(STATIC="STATIC", USER_MANAGED="USER_MANAGED")
     return FakeBuilding(made).library
 

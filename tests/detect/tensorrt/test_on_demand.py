@@ -25,9 +25,11 @@ class Scripts:
     def __init__(self, script: str) -> None:
         self.script = script
         self.models: list[Path] = []
+        self.families: list[str | None] = []
 
-    def __call__(self, model: Path) -> Sequence[str]:
+    def __call__(self, model: Path, family: str | None) -> Sequence[str]:
         self.models.append(model)
+        self.families.append(family)
         return [sys.executable, "-c", self.script, str(model)]
 
 
@@ -35,7 +37,7 @@ def after(script: str) -> str:
     """Why there is no engine after a build by this script."""
     builds = EngineBuilds(Scripts(script))
     try:
-        return builds.build(MODEL)
+        return builds.build(MODEL, None)
     finally:
         builds.close()
 
@@ -46,8 +48,9 @@ def test_a_build_that_ends_well_says_nothing() -> None:
 
 def test_it_is_the_models_engine_that_is_built(tmp_path: Path) -> None:
     commands = Scripts("import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('built')")
-    assert EngineBuilds(commands).build(tmp_path / "a.onnx") == ""
+    assert EngineBuilds(commands).build(tmp_path / "a.onnx", "yolox") == ""
     assert commands.models == [tmp_path / "a.onnx"]
+    assert commands.families == ["yolox"]
     assert (tmp_path / "a.onnx").read_text() == "built"
 
 
@@ -75,14 +78,24 @@ def test_much_that_is_said_does_not_hold_a_build_up() -> None:
     assert said == "building it ended with status 1: the end"
 
 
-def test_a_process_that_reads_gets_nothing_to_read() -> None:
-    assert after("import sys; sys.exit(sys.stdin.read() or 0)") == ""
+def test_a_process_reads_nothing_of_what_the_service_is_given() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"for the service")
+    os.close(writer)
+    before = os.dup(0)
+    try:
+        os.dup2(reader, 0)
+        assert after("import sys; sys.exit(sys.stdin.read() or 0)") == ""
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(reader)
 
 
 def test_a_process_that_cannot_be_started_says_why() -> None:
-    builds = EngineBuilds(lambda model: ["/nowhere/flexpatch", str(model)])
-    assert builds.build(MODEL).startswith("the process that builds it cannot be started: ")
-    assert "No such file" in builds.build(MODEL)
+    builds = EngineBuilds(lambda model, _: ["/nowhere/flexpatch", str(model)])
+    assert builds.build(MODEL, None).startswith("the process that builds it cannot be started: ")
+    assert "No such file" in builds.build(MODEL, None)
 
 
 @pytest.mark.parametrize(("script", "reason"), [("", ""), ("import sys; sys.exit('Error: no')", "status 1: no")])
@@ -92,7 +105,7 @@ def test_one_that_is_started_tells_from_a_thread_of_its_own(
     caplog.set_level(logging.INFO)
     done: Future[tuple[str, str]] = Future()
     builds = EngineBuilds(Scripts(script))
-    builds.start(MODEL, lambda said: done.set_result((said, threading.current_thread().name)))
+    builds.start(MODEL, None, lambda said: done.set_result((said, threading.current_thread().name)))
     said, thread = done.result(PATIENCE_S)
     assert said.endswith(reason)
     assert thread == "engine-build"
@@ -143,7 +156,7 @@ def begun(tmp_path: Path) -> Iterator[Begun]:
 
 def test_closing_ends_every_build_even_several_of_one_model(pool: ThreadPoolExecutor, begun: Begun) -> None:
     builds = EngineBuilds(Scripts(begun.script()))
-    running = [pool.submit(builds.build, model) for model in (MODEL, MODEL, Path("other.onnx"))]
+    running = [pool.submit(builds.build, model, None) for model in (MODEL, MODEL, Path("other.onnx"))]
     begun.wait(3)
     began_s = monotonic()
     builds.close()
@@ -154,7 +167,7 @@ def test_closing_ends_every_build_even_several_of_one_model(pool: ThreadPoolExec
 def test_closing_is_told_to_who_waits_but_is_no_error(begun: Begun, caplog: pytest.LogCaptureFixture) -> None:
     done: Future[str] = Future()
     builds = EngineBuilds(Scripts(begun.script()))
-    builds.start(MODEL, done.set_result)
+    builds.start(MODEL, None, done.set_result)
     begun.wait()
     builds.close()
     assert done.result(PATIENCE_S) == CLOSING
@@ -166,7 +179,7 @@ def test_a_build_that_does_not_want_to_end_is_ended(
 ) -> None:
     monkeypatch.setattr(on_demand, "_PATIENCE_S", 0.05)
     builds = EngineBuilds(Scripts(begun.script("signal.signal(signal.SIGTERM, signal.SIG_IGN)")))
-    running = pool.submit(builds.build, MODEL)
+    running = pool.submit(builds.build, MODEL, None)
     begun.wait()
     began_s = monotonic()
     builds.close()
@@ -179,8 +192,22 @@ def test_after_closing_nothing_is_started() -> None:
     builds = EngineBuilds(commands)
     builds.close()
     builds.close()
-    assert builds.build(MODEL) == CLOSING
+    assert builds.build(MODEL, None) == CLOSING
     done: Future[str] = Future()
-    builds.start(MODEL, done.set_result)
+    builds.start(MODEL, None, done.set_result)
     assert done.result(PATIENCE_S) == CLOSING
     assert commands.models == []
+
+
+def test_who_wants_a_build_that_is_under_way_waits_for_it(begun: Begun) -> None:
+    commands = Scripts(begun.script())
+    builds = EngineBuilds(commands)
+    done: list[Future[str]] = [Future(), Future()]
+    builds.start(MODEL, None, done[0].set_result)
+    begun.wait()
+    assert builds.is_under_way(MODEL)
+    builds.start(MODEL, None, done[1].set_result)
+    builds.close()
+    assert [one.result(PATIENCE_S) for one in done] == [CLOSING, CLOSING]
+    assert len(commands.models) == 1
+    assert not builds.is_under_way(MODEL)

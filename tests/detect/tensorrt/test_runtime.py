@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.errors import BackendFailed, EngineUnfit, GpuMemoryShort
+from app.core.errors import BackendFailed, DetectorFailed, EngineUnfit, GpuMemoryShort
 from app.core.types import Size
 from app.detect.gpu.network import BoundNetwork, DeviceNetwork, DeviceTensor, Shape
 from app.detect.network import Signature, TensorSpec
@@ -71,12 +71,11 @@ def test_its_signature_is_the_engines_with_what_the_file_says_of_the_model() -> 
             "is_there": ("BOOL", (1, 300)),
             "mask": ("UINT8", (1, 300)),
             "small": ("INT8", (1,)),
-            "strange": ("FP8", ()),
         },
     )
     loaded = network(engine)
     assert loaded.input_names == ["images", "orig_target_sizes"]
-    assert loaded.output_names == ["scores", "labels", "is_there", "mask", "small", "strange"]
+    assert loaded.output_names == ["scores", "labels", "is_there", "mask", "small"]
     assert loaded.signature == Signature(
         (TensorSpec("images", "float32", (None, 3, None, None)), TensorSpec("orig_target_sizes", "int64", (None, 2))),
         (
@@ -85,7 +84,6 @@ def test_its_signature_is_the_engines_with_what_the_file_says_of_the_model() -> 
             TensorSpec("is_there", "bool", (1, 300)),
             TensorSpec("mask", "uint8", (1, 300)),
             TensorSpec("small", "int8", (1,)),
-            TensorSpec("strange", "fp8", ()),
         ),
         FILE.metadata,
     )
@@ -183,8 +181,49 @@ def test_outputs_are_sized_for_the_inputs() -> None:
 
 
 def test_shapes_that_it_was_not_built_for_are_refused() -> None:
-    with pytest.raises(BackendFailed, match=r"was not built for an input images of 5x3x384x640$"):
+    with pytest.raises(DetectorFailed, match=r"was not built for an input images of 5x3x384x640$") as caught:
         network(yolo()).prepare({"images": (5, 3, 384, 640)}, stream())
+    assert not isinstance(caught.value, BackendFailed), "no other backend need be asked"
+
+
+def test_types_that_numpy_does_not_know_are_refused() -> None:
+    with pytest.raises(EngineUnfit, match=r"types that are not supported: boxes fp8\[1,4\]"):
+        network(FakeEngine(OPEN, {"boxes": ("FP8", (1, 4))}))
+
+
+def test_what_its_binding_raises_is_the_backends_failure() -> None:
+    class Broken(FakeContext):
+        def infer_shapes(self) -> list[str]:
+            raise RuntimeError("shape inference failed")
+
+    with pytest.raises(BackendFailed, match="shape inference failed"):
+        network(yolo(context=Broken)).prepare(SHAPES, stream())
+
+
+def rtx_network(folder: Path) -> TensorRtNetwork:
+    engine = RtxEngine(OPEN, ROWS)
+    engine.shape_of = rows
+    fake_gpu: Any = FakeGpu()
+    file = EngineFile(folder / "yolo.engine", b"plan", None, {})
+    return TensorRtNetwork(file, running(tensorrt_rtx(), engine), fake_gpu)
+
+
+def test_kernels_that_were_compiled_while_running_are_kept_beside_the_engine(tmp_path: Path) -> None:
+    first = rtx_network(tmp_path)
+    config = first._config
+    assert config.compiled.content == b""
+    assert config.dynamic_shapes_kernel_specialization_strategy == "EAGER"
+    first.prepare(SHAPES, stream())
+    config.compiled.content = b"compiled"
+    first.close()
+    assert (tmp_path / "yolo.engine.kernels").read_bytes() == b"compiled"
+    assert rtx_network(tmp_path)._config.compiled.content == b"compiled"
+
+
+def test_kernels_that_cannot_be_kept_are_no_error(tmp_path: Path) -> None:
+    loaded = rtx_network(tmp_path / "nowhere" / "file")
+    (tmp_path / "nowhere").write_text("a file")
+    loaded.close()
 
 
 def test_an_input_that_is_not_given_is_named() -> None:

@@ -1,7 +1,9 @@
 """From a model file to the best backend, with a simulated GPU and a TensorRT that is none."""
 
+import gc
 import hashlib
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ from app.core.clock import SystemClock
 from app.core.errors import BackendFailed, EngineUnfit, GpuMissing, ModelUnreadable
 from app.core.types import Size, close_detector
 from app.detect.backends import Backend, DetectorModel, ModelDetector
+from app.detect.detector import DetectorChoices
 from app.detect.gpu.machine import GpuMachine
 from app.detect.opening import BackendChoices, ModelOpener
 from app.detect.tensorrt.engine_file import EngineKey, write_engine
@@ -36,22 +39,30 @@ class Builds(EngineBuilds):
     """Builds at the test's command."""
 
     def __init__(self) -> None:
-        super().__init__(lambda _: ())
+        super().__init__(lambda _model, _family: ())
         self.work: Callable[[Path], str] = lambda _: "nothing was planned"
         self.waiting: list[tuple[Path, OnDone]] = []
+        self.families: list[str | None] = []
         self.n_built = 0
 
-    def build(self, model: Path) -> str:
+    def build(self, model: Path, family: str | None) -> str:
+        self.families.append(family)
         self.n_built += 1
         return self.work(model)
 
-    def start(self, model: Path, on_done: OnDone) -> None:
+    def is_under_way(self, model: Path) -> bool:
+        return any(path == model for path, _ in self.waiting)
+
+    def start(self, model: Path, family: str | None, on_done: OnDone) -> None:
+        self.families.append(family)
         self.waiting.append((model, on_done))
 
     def finish(self) -> None:
         """What is being built in the background comes to its end."""
-        model, on_done = self.waiting.pop()
-        on_done(self.build(model))
+        waiting, self.waiting = self.waiting, []
+        failure = self.build(waiting[0][0], None)
+        for _, on_done in waiting:
+            on_done(failure)
 
 
 class Events:
@@ -92,10 +103,12 @@ class Bench:
         write_engine(path or self.engines / NAME, data, key, "finder", {"names": '["blue", "green", "red"]'})
         return ""
 
-    def open(self, path: Path | None = None, backend: Backend = "auto", *, waits: bool = False) -> DetectorModel:
+    def opener(self, backend: Backend = "auto", *, waits: bool = False) -> ModelOpener:
         choices = BackendChoices(self.engines, OPTIONS, backend, threads=1, waits_for_engines=waits)
-        opener = ModelOpener(choices, self.machine, self.builds, SystemClock(), self.events)
-        self.opened.append(opener.open(path or self.model))
+        return ModelOpener(choices, self.machine, self.builds, SystemClock(), self.events)
+
+    def open(self, path: Path | None = None, backend: Backend = "auto", *, waits: bool = False) -> DetectorModel:
+        self.opened.append(self.opener(backend, waits=waits).open(path or self.model))
         return self.opened[-1]
 
     def close(self) -> None:
@@ -179,6 +192,46 @@ def test_an_engine_that_tensorrt_does_not_take_is_built_anew_once(bench: Bench) 
         assert look(detector) == "onnxruntime-cpu"
         assert bench.builds.waiting == []
     assert "does not take" in model.refusals()["tensorrt"]
+
+
+def test_an_engine_that_tensorrt_does_not_take_is_built_and_used_by_who_waits(bench: Bench) -> None:
+    bench.write_engine(plan=b"for another machine")
+    with closing(bench.open(waits=True).open()) as detector:
+        assert look(detector) == "tensorrt"
+    assert bench.builds.n_built == 1
+
+
+def test_models_of_one_file_wait_for_the_same_build(bench: Bench) -> None:
+    opener = bench.opener()
+    models = [opener.open(bench.model, DetectorChoices("yolox")) for _ in range(2)]
+    bench.opened += models
+    with closing(models[0].open()) as one, closing(models[1].open()) as other:
+        assert (look(one), look(other)) == ("onnxruntime-cpu", "onnxruntime-cpu")
+        assert bench.builds.families == ["yolox", "yolox"]
+        bench.builds.finish()
+        assert (look(one), look(other)) == ("tensorrt", "tensorrt")
+
+
+def test_a_build_that_failed_is_not_tried_again_and_its_reason_stays(bench: Bench) -> None:
+    opener = bench.opener()
+    bench.builds.work = lambda _: "it does not know Foo as used there"
+    first = opener.open(bench.model)
+    bench.builds.finish()
+    second = opener.open(bench.model)
+    bench.opened += [first, second]
+    assert second.refusals()["tensorrt"] == "it does not know Foo as used there"
+    assert (bench.builds.n_built, bench.builds.waiting) == (1, [])
+
+
+def test_models_are_let_go_where_there_is_no_gpu(bench: Bench, driver: SimulatedDriver) -> None:
+    driver.set_devices(0)
+    gone = []
+    for _ in range(3):
+        model = bench.opener().open(bench.model)
+        gone.append(weakref.ref(model))
+        del model
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None, None]
 
 
 def test_a_model_that_cannot_be_built_stays_where_it_is(bench: Bench) -> None:

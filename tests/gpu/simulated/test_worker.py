@@ -26,11 +26,11 @@ from app.detect.gpu.machine import OnGpu
 from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.detect.tensorrt.engine_file import EngineFile
 from app.detect.tensorrt.library import Library
-from app.detect.tensorrt.runtime import TensorRtNetwork
+from app.detect.tensorrt.runtime import TensorRtContext, TensorRtNetwork
 from app.gpu.device import Gpu
 from app.vision.cpu import CpuVision
 from tests.detect.conftest import canvas_with, on_processor
-from tests.detect.graphs import constant_model, sized_detr, square_finder
+from tests.detect.graphs import any_sized_detr, constant_model, sized_detr, square_finder
 from tests.gpu.driver.build import host_image
 from tests.gpu.driver.control import SimulatedDriver
 from tests.gpu.looks import LAYOUTS, SIZE, TRUTH, assert_same, order_of, outputs_of, picture_of
@@ -150,6 +150,17 @@ def test_models_that_ask_for_the_canvas_size_are_told(make: Callable[[Path], Gpu
     np.testing.assert_allclose(found.boxes, TRUTH.boxes, atol=0.01)
 
 
+def test_canvas_sizes_are_told_anew_when_they_change(make: Callable[[Path], GpuModel], tmp_path: Path) -> None:
+    path = any_sized_detr(tmp_path / "model.onnx")
+    usual = on_processor(path)
+    sizes = [Size(320, 192), SIZE] * 4
+    with closing(make(path).open()) as detector:
+        for size in sizes:
+            canvases = np.zeros((2, size.height, size.width, 3), np.uint8)
+            assert_same(list(detector.detect(canvases)), list(usual.detect(canvases)))
+            assert len(usual.detect(canvases)[0]) == 1
+
+
 def test_looks_are_recorded_and_replayed_with_the_same_results(
     finder: GpuModel, driver: SimulatedDriver, path: Path
 ) -> None:
@@ -170,14 +181,33 @@ def test_without_graphs_nothing_is_recorded(make: Callable[..., GpuModel], path:
     assert driver.n_replays == 0
 
 
-def test_a_recording_that_fails_is_done_without(finder: GpuModel, driver: SimulatedDriver, path: Path) -> None:
+@pytest.mark.parametrize("error", ["CUDA_ERROR_NOT_SUPPORTED", "CUDA_ERROR_OUT_OF_MEMORY"])
+def test_a_recording_that_fails_is_done_without_and_tried_again(
+    finder: GpuModel, driver: SimulatedDriver, path: Path, error: str
+) -> None:
     canvas = canvas_with(SIZE, {(1, 1): RED})
     with closing(finder.open()) as detector:
         detector.detect(canvas)
-        driver.fail("cuGraphInstantiate", "CUDA_ERROR_NOT_SUPPORTED")
-        for _ in range(4):
+        driver.fail("cuGraphInstantiate", error)
+        for n in range(6):
             assert_same(detector.detect(canvas), on_processor(path).detect(canvas))
-    assert driver.n_replays == 0
+            assert detector.n_recorded == (n > 0)
+
+
+def test_a_network_that_is_never_recordable_is_asked_a_few_times_only(
+    finder: GpuModel, driver: SimulatedDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def is_recordable(_: TensorRtContext) -> bool:
+        asked.append(1)
+        return False
+
+    monkeypatch.setattr(TensorRtContext, "is_recordable", property(is_recordable))
+    with closing(finder.open()) as detector:
+        for _ in range(8):
+            detector.detect(canvas_with(SIZE, {}))
+    assert (len(asked), driver.n_replays) == (3, 0)
 
 
 def test_memory_grows_to_the_largest_canvas_and_stays(finder: GpuModel, driver: SimulatedDriver) -> None:
