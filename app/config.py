@@ -197,6 +197,13 @@ class Settings(BaseSettings):
         "info", description="Least level logged: debug, info, warning or error."
     )
 
+    traces_endpoint: str | None = Field(
+        None,
+        description="Collector of OpenTelemetry traces (OTLP over HTTP), such as http://collector:4318/v1/traces; "
+        "null: no traces.",
+    )
+    traces_share: float = Field(0.01, ge=0, le=1, description="Share of frames and requests that are traced, 0 to 1.")
+
     flexpatch: FlexPatchSettings = Field(FlexPatchSettings(), description="Defaults of sessions' schedules.")
 
     @classmethod

@@ -63,6 +63,7 @@ from app.sessions.preview import PreviewRenderer
 from app.sessions.store import SessionStore
 from app.telemetry.gpu import watch_gpus
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracer, open_tracer
 from app.vision.cpu import CpuVision, share_cores
 from app.vision.ordering import OrderingVision
 
@@ -124,7 +125,12 @@ def create_app(
     with ExitStack() as undo:
         detection = _detection(settings, clock, metrics, detector)
         undo.callback(detection.close)
+        tracer = _tracer(settings)
+        if tracer:
+            undo.callback(tracer.close)
         tools = _session_tools(settings, clock, wall_s, metrics, detection.queue)
+        if tracer:
+            tools = replace(tools, trace=tracer.frame)
         if make_pipeline:
             tools = replace(tools, make_pipeline=make_pipeline)
         store = SessionStore(settings.state_file) if settings.state_file else None
@@ -132,9 +138,14 @@ def create_app(
         services = _services(settings, clock, metrics, registry, detection.catalogue)
         declared = _declared(settings)
         demo = _demo(services, clock) if settings.demo else None
-        app = _build(services, clock, demo, declared, detection=detection, access=access)
+        app = _build(services, clock, demo, declared, detection=detection, access=access, tracer=tracer)
         undo.pop_all()
     return app
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    """What sends traces, if any are wanted."""
+    return open_tracer(settings.traces_endpoint, settings.traces_share) if settings.traces_endpoint else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +268,7 @@ def _build(
     *,
     detection: _Detection,
     access: Access,
+    tracer: Tracer | None,
 ) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -270,6 +282,8 @@ def _build(
                 await reaper
             await asyncio.to_thread(services.registry.close)
             await asyncio.to_thread(detection.close)
+            if tracer:
+                await asyncio.to_thread(tracer.close)
             if demo:
                 await asyncio.to_thread(demo.stop)
 
@@ -306,6 +320,8 @@ def _build(
             expose_headers=["Location", "Retry-After", "X-Frame-Seq", "X-Request-Id"],
         )
     app.add_middleware(SecurityHeadersMiddleware)
+    if tracer:
+        app.add_middleware(tracer.instrumented)
     app.add_middleware(RequestMiddleware, metrics=services.metrics, clock=clock)
     return app
 

@@ -18,7 +18,8 @@ Tracked detections for high-resolution video, a frame at a time.
 Open a session for each stream (`POST /sessions`), push its frames (`POST /sessions/{id}/frames`) and get all
 tracked objects back; or give the address of a camera, and the session fetches its frames itself. Others can follow
 the same results as a log, as Server-Sent Events or as pictures.
-Every error is an `application/problem+json` document (RFC 9457).
+Where the operator has set tokens, each request takes one with a role (`read`, `push` or `admin`), as
+`Authorization: Bearer …`. Every error is an `application/problem+json` document (RFC 9457).
 
 The WebSocket `/sessions/{id}/ws` takes frames as binary messages and answers each, in order, with one JSON text
 message: the result, or a problem (told apart by `code`). A text message such as
@@ -67,6 +68,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = ProblemModel.model_json_schema(ref_template=_SCHEMAS + "{model}")
+    schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{}, {"token": []}]
     for path in schema["paths"].values():
         for operation in path.values():
             invalid = operation["responses"].get("422", {})

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from statistics import median
 
 from app.core.types import Explanation, FrameResult
@@ -15,11 +16,15 @@ _FPS_STALE_S = 5.0
 class Ledger:
     """The counters of one session, which also go to the service's metrics. Any thread may call."""
 
-    def __init__(self, session_id: str, model: str, metrics: Metrics) -> None:
+    def __init__(
+        self, session_id: str, model: str, metrics: Metrics, trace: Callable[[FrameSample], None] = lambda _: None
+    ) -> None:
         """
         Args:
             model: the detector's name.
+            trace: told of each frame that has its result.
         """
+        self._trace = trace
         self._session_id = session_id
         self._model = model
         self._metrics = metrics
@@ -121,27 +126,27 @@ class Ledger:
         candidates = explanation.candidates if explanation else ()
         ages = [item.detection_age_s for item in result.objects]
         stages_s = {stage: ms / 1000 for stage, ms in result.stage_ms.items()}
-        self._metrics.frame_processed(
-            FrameSample(
-                session=self._session_id,
-                latency_s=completed_s - arrival_s,
-                age_s=completed_unix_s - result.capture.unix_s if result.capture else None,
-                stage_s={"queue": started_s - arrival_s} | stages_s,
-                mode=result.work.mode,
-                source_pixels=result.size.pixels,
-                detector_pixels=result.work.detector_pixels,
-                canvas_fill=result.work.canvas_fill,
-                has_canvas=result.work.canvas is not None,
-                model=self._model,
-                backend=result.work.backend,
-                n_tracks=n_tracks,
-                detection_age_s=median(ages) if ages else None,
-                audit=result.audit,
-                n_waiting=n_waiting,
-                completed_unix_s=completed_unix_s,
-                patches=Counter[tuple[str, bool]]((c.kind, c.is_taken) for c in candidates),
-            )
+        sample = FrameSample(
+            session=self._session_id,
+            latency_s=completed_s - arrival_s,
+            age_s=completed_unix_s - result.capture.unix_s if result.capture else None,
+            stage_s={"queue": started_s - arrival_s} | stages_s,
+            mode=result.work.mode,
+            source_pixels=result.size.pixels,
+            detector_pixels=result.work.detector_pixels,
+            canvas_fill=result.work.canvas_fill,
+            has_canvas=result.work.canvas is not None,
+            model=self._model,
+            backend=result.work.backend,
+            n_tracks=n_tracks,
+            detection_age_s=median(ages) if ages else None,
+            audit=result.audit,
+            n_waiting=n_waiting,
+            completed_unix_s=completed_unix_s,
+            patches=Counter[tuple[str, bool]]((c.kind, c.is_taken) for c in candidates),
         )
+        self._metrics.frame_processed(sample)
+        self._trace(sample)
 
     def close(self) -> None:
         """Publish nothing more: the session's series are about to go and must not come back."""

@@ -14,7 +14,7 @@ from app.ingest.live.process import Event
 from app.ingest.live.wire import Kind, Transport
 from app.sessions.filters import FilterSpec
 from app.sessions.state import Status
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import FrameSample, Metrics
 
 
 class FramePipeline(Protocol):
@@ -128,6 +128,8 @@ class SessionTools:
     open_stream: Callable[[StreamSpec], Stream]
     """Starts to open a stream, after the same check."""
     live: LiveTiming = LiveTiming()
+    trace: Callable[[FrameSample], None] = lambda _: None
+    """Told of each frame that has its result."""
     share_cores: Callable[[int], None] = lambda _: None
     """Told how many sessions there are, whenever that changes."""
 

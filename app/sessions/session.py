@@ -105,7 +105,7 @@ class Session:
         self._n_left_out = 0
         """Frames that the machine was too slow for, since the newest result."""
         self._connected_s = -float("inf")
-        self._ledger = Ledger(spec.id, detector.name, tools.metrics)
+        self._ledger = Ledger(spec.id, detector.name, tools.metrics, tools.trace)
         self._n_defects = 0
         self._size: Size | None = None
         self._latest: LatestFrame | None = None

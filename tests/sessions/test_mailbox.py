@@ -85,7 +85,7 @@ def test_who_waits_for_an_answer_is_woken_by_whatever_comes_first() -> None:
     assert waits(until=lambda answer: answer.set_result(1)) < WAIT_S / 2
     assert 0.01 <= waits(until=lambda _: None, timeout_s=0.01) < WAIT_S / 2
     assert waits(until=lambda _: box.put("frame")) < WAIT_S / 2
-    assert waits(until=lambda _: None) < 0.02, "a frame waits already"
+    assert waits(until=lambda _: None) < WAIT_S / 2, "a frame waits already"
     assert box.take() == "frame"
     assert waits(until=lambda _: box.put_first("errand")) < WAIT_S / 2
     assert box.take() == "errand"

@@ -93,6 +93,9 @@ class FakeConfig:
     def set_flag(self, flag: str) -> None:
         self.flags.append(flag)
 
+    def clear_flag(self, flag: str) -> None:
+        self.flags.remove(flag)
+
     def add_optimization_profile(self, profile: "FakeProfile") -> int:
         self.profiles.append(profile.shapes)
         return len(self.profiles) - 1
@@ -144,6 +147,8 @@ class FakeBuilding:
         """
         self.module = made
         self.graph = b""
+        self.cannot_with: str | None = None
+        """A flag with which nothing can be built."""
         self.config = FakeConfig(self)
         self.keeps_no_timings = keeps_no_timings
         made.Builder = self._builder
@@ -166,7 +171,7 @@ class FakeBuilding:
             messages.log(Severity.WARNING, "some layers are slow")
             for error in self._errors:
                 messages.log(Severity.ERROR, error)
-            return self._plan
+            return None if self.cannot_with in config.flags else self._plan
 
         def config() -> FakeConfig:
             self.config = FakeConfig(self)

@@ -166,6 +166,16 @@ def test_later_ones_take_precision_from_the_graph(made: Any, tmp_path: Path) -> 
     assert b"Cast" in fake.graph
 
 
+@pytest.mark.parametrize("can", [True, False])
+def test_an_engine_can_be_recorded_where_the_network_allows_it(can: bool, tmp_path: Path) -> None:
+    made = tensorrt_rtx()
+    made.BuilderFlag.REQUIRE_USER_ALLOCATION = "REQUIRE_USER_ALLOCATION"
+    fake, path = FakeBuilding(made), square_finder(tmp_path / "finder.onnx")
+    fake.cannot_with = None if can else "REQUIRE_USER_ALLOCATION"
+    assert build(request(path, fake.library), path.read_bytes(), fake.library) == b"plan"
+    assert fake.config.flags == (["REQUIRE_USER_ALLOCATION"] if can else [])
+
+
 def test_only_an_engine_for_another_gpu_names_it(tmp_path: Path) -> None:
     fake, path = FakeBuilding(tensorrt_rtx()), square_finder(tmp_path / "finder.onnx")
     build(request(path, fake.library, is_for_this_gpu=True), path.read_bytes(), fake.library)

@@ -232,6 +232,17 @@ def test_an_input_that_is_not_given_is_named() -> None:
         network(engine).prepare(SHAPES, stream())
 
 
+def test_an_error_of_the_binding_is_tensorrts() -> None:
+    engine = yolo()
+
+    def fail(shapes: Any, name: str) -> Shape:
+        raise RuntimeError("a shape that is\nnot known")
+
+    engine.shape_of = fail
+    with pytest.raises(BackendFailed, match=r"^a shape that is not known$"):
+        network(engine).prepare(SHAPES, stream())
+
+
 def test_outputs_whose_size_nobody_knows_before_are_refused() -> None:
     engine = FakeEngine(OPEN, {"boxes": ("FLOAT", (-1, 4)), "count": ("INT32", ())})
     with pytest.raises(BackendFailed, match="the size of boxes depends on what is in the picture"):

@@ -1,0 +1,90 @@
+"""Traces for OpenTelemetry: a share of the frames with their stages, and of the requests. Optional."""
+
+from collections.abc import Callable
+from typing import Any
+
+from app.core.errors import SettingsError
+from app.telemetry.metrics import FrameSample
+
+_SERVICE = "flexpatch"
+_NS = 1_000_000_000
+_EXTRA = "pip install 'flexpatch-service[otel]'"
+
+
+class Tracer:
+    """Sends spans to a collector, from a thread of its own. Any thread may call."""
+
+    def __init__(self, provider: Any) -> None:
+        """
+        Args:
+            provider: a `TracerProvider` of OpenTelemetry's SDK.
+        """
+        self.provider = provider
+        self._tracer = provider.get_tracer(_SERVICE)
+
+    def frame(self, sample: FrameSample) -> None:
+        """A frame has its result: a span of it, and one of each stage, if it is among those that are kept."""
+        end_ns = round(sample.completed_unix_s * _NS)
+        start_ns = end_ns - round(sample.latency_s * _NS)
+        span = self._tracer.start_span("frame", start_time=start_ns, attributes=_attributes(sample))
+        if span.is_recording():
+            self._stages(sample, span, start_ns)
+        span.end(end_ns)
+
+    def _stages(self, sample: FrameSample, parent: Any, start_ns: int) -> None:
+        """Stages come one after the other; what the detector does beside the frame's own work lasts longer."""
+        from opentelemetry import trace  # noqa: PLC0415 - optional
+
+        context = trace.set_span_in_context(parent)
+        for stage, seconds in sample.stage_s.items():
+            span = self._tracer.start_span(stage, context=context, start_time=start_ns)
+            start_ns += round(seconds * _NS)
+            span.end(start_ns)
+
+    def instrumented(self, app: Any) -> Any:
+        """An ASGI application whose requests are traced, but for those that only ask whether it lives."""
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415
+
+        return OpenTelemetryMiddleware(app, excluded_urls="livez,readyz,metrics", tracer_provider=self.provider)
+
+    def close(self) -> None:
+        """Send what waits, and end the thread."""
+        self.provider.shutdown()
+
+
+def _attributes(sample: FrameSample) -> dict[str, str | int | float]:
+    return {
+        "flexpatch.session": sample.session,
+        "flexpatch.mode": sample.mode,
+        "flexpatch.model": sample.model,
+        "flexpatch.backend": sample.backend,
+        "flexpatch.tracks": sample.n_tracks,
+        "flexpatch.detector_pixels": sample.detector_pixels,
+        "flexpatch.canvas_fill": sample.canvas_fill,
+    }
+
+
+def open_tracer(endpoint: str, share: float, make_exporter: Callable[[str], Any] | None = None) -> Tracer:
+    """A tracer that sends to a collector.
+
+    Args:
+        endpoint: of OTLP over HTTP, such as http://collector:4318/v1/traces.
+        share: of traces that are kept, 0 to 1.
+        make_exporter: takes the endpoint; None: OTLP over HTTP.
+    Raises:
+        SettingsError: OpenTelemetry's packages are not installed.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(f"Traces need OpenTelemetry: {_EXTRA}, or set traces_endpoint to null.") from error
+    provider = TracerProvider(
+        resource=Resource.create({SERVICE_NAME: _SERVICE}), sampler=ParentBased(TraceIdRatioBased(share))
+    )
+    exporter = make_exporter(endpoint) if make_exporter else OTLPSpanExporter(endpoint=endpoint)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Tracer(provider)

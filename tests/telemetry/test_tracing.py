@@ -1,0 +1,68 @@
+"""Traces of frames and requests."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from app.core.errors import SettingsError
+from app.telemetry.tracing import open_tracer
+from tests.api.conftest import api_for
+from tests.sessions.fakes import Bench
+from tests.telemetry.test_metrics import SAMPLE
+
+pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry is not installed")
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+
+def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
+    return {span.name: span for span in exporter.get_finished_spans()}
+
+
+def test_a_frame_is_a_span_with_its_stages_one_after_the_other() -> None:
+    exporter = InMemorySpanExporter()
+    tracer = open_tracer("http://collector", 1.0, lambda _: exporter)
+    tracer.frame(replace(SAMPLE, completed_unix_s=1000.0))
+    tracer.close()
+    spans = by_name(exporter)
+    frame, decode, detect = spans["frame"], spans["decode"], spans["detect"]
+    assert (frame.start_time, frame.end_time) == (999_970_000_000, 1_000_000_000_000)
+    assert frame.attributes is not None
+    assert frame.attributes["flexpatch.session"] == "a"
+    assert frame.context is not None
+    assert decode.parent is not None
+    assert decode.parent.span_id == frame.context.span_id
+    assert decode.start_time == frame.start_time
+    assert (decode.end_time, detect.end_time) == (999_974_000_000, 999_983_000_000)
+    assert detect.start_time == decode.end_time
+
+
+def test_only_a_share_is_kept() -> None:
+    exporter = InMemorySpanExporter()
+    tracer = open_tracer("http://collector", 0.0, lambda _: exporter)
+    for _ in range(50):
+        tracer.frame(SAMPLE)
+    tracer.close()
+    assert exporter.get_finished_spans() == ()
+
+
+def test_the_service_traces_frames_and_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    monkeypatch.setattr(
+        "app.main.open_tracer", lambda endpoint, share: open_tracer(endpoint, share, lambda _: exporter)
+    )
+    with api_for(Bench(), traces_endpoint="http://127.0.0.1:1/v1/traces", traces_share=1.0) as api:
+        api.open()
+        api.push()
+        api.get("/livez")
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert "frame" in names
+    assert any(name.startswith("POST") for name in names)
+    assert not any("livez" in name for name in names)
+
+
+def test_without_the_packages_the_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(SettingsError, match=r"pip install 'flexpatch-service\[otel\]'"):
+        open_tracer("http://collector", 1.0)
