@@ -91,7 +91,8 @@ def evaluate_command(
     frame_rates = parse_numbers("--fps", fps)
     opened = [open_sequence(text, label, max_frames=max_frames) for text in sequences]
     model = open_detector(settings)
-    digest = model_digest(find_model(settings.detector, model_folders(settings)), settings.detector_family)
+    path = find_model(settings.detector, model_folders(settings))
+    digest = model_digest(path, settings.detector_family, model.backend)
     tree = load_priority_tree(SHIPPED_MODELS / PRIORITY_TREE) if "published" in sweep.methods else None
     subject = Subject(model, digest, label, failure_model(settings), tree)
     console = Console(stderr=True)

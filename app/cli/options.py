@@ -17,7 +17,7 @@ from app.main import model_folders, model_opener, open_model
 DetectorOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE.onnx|NAME",
+        metavar="FILE.onnx|FILE.engine|NAME",
         help="Detector: a file, or the name of an installed model. Default: FLEXPATCH_DETECTOR, or the shipped one.",
         show_default=False,
     ),

@@ -70,10 +70,13 @@ def region_layout(source: tuple[int, int, int, int], canvas: Size, scale: float 
     )
 
 
-def model_digest(path: Path, family: str | None) -> str:
-    """Tells detectors apart: the start of the file's SHA-256, and how its outputs are read if that was said."""
+USUAL_BACKEND = "onnxruntime-cpu"
+
+
+def model_digest(path: Path, family: str | None, backend: str = USUAL_BACKEND) -> str:
+    """Tells detectors apart: the start of the file's SHA-256, what was said of its outputs, and what runs it."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return f"{digest}-{family}" if family else digest
+    return "-".join(filter(None, (digest, family, "" if backend == USUAL_BACKEND else backend)))
 
 
 class Looks:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.core.types import Size
-from app.offline.evaluation.looks import Looks, region_layout, whole_layout
+from app.offline.evaluation.looks import Looks, model_digest, region_layout, whole_layout
 from tests.flexpatch.world import ScriptedDetector
 from tests.offline.evaluation.recordings import SIZE, WORLD
 
@@ -71,3 +71,12 @@ def test_detections_come_back_to_the_frame() -> None:
     found = look.found(SIZE, 0)
     assert sorted(found.boxes.tolist()) == [pytest.approx(box, abs=3) for box in sorted(WORLD.boxes(1).tolist())]
     assert len(look.found(SIZE, 1)) == 0
+
+
+def test_detectors_are_told_apart_by_file_family_and_backend(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"a")
+    (tmp_path / "b.onnx").write_bytes(b"b")
+    a, b = (model_digest(tmp_path / name, None) for name in ("a.onnx", "b.onnx"))
+    assert model_digest(tmp_path / "a.onnx", "yolox") == f"{a}-yolox"
+    assert model_digest(tmp_path / "a.onnx", None, "tensorrt") == f"{a}-tensorrt"
+    assert model_digest(tmp_path / "a.onnx", None, "onnxruntime-cpu") == a != b
