@@ -24,7 +24,7 @@ OUT ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak capacity evaluate train detector gpu-check metrics-docs lock clean install install-dev install-train install-engines
+.PHONY: help run test lint bench soak capacity evaluate train detector gpu-check metrics-docs dashboards up lock clean install install-dev install-train install-engines
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,12 @@ gpu-check: install-dev ## On a machine with an NVIDIA GPU: the tests that need o
 
 metrics-docs: install ## Write docs/metrics.md anew, from the code
 	@mkdir -p docs && $(BIN)/python -m app.telemetry.describe > docs/metrics.md
+
+dashboards: install-dev ## Ask a real Prometheus all that dashboards and alerts ask (needs Debian's package prometheus)
+	$(BIN)/python -m tests.docker.expressions
+
+up: ## The service with a camera, Prometheus and Grafana, in Docker
+	docker compose up --build --detach --wait
 
 lock: ## Resolve pyproject.toml anew into the two lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv

@@ -58,8 +58,9 @@ clips, two streets) a pixel of theirs shows 3 to 57 times as much that is nothin
 Tiles, which show no more of it than whole frames, could be excepted: that made no difference."""
 MIN_EVIDENCE = 0.03
 DUPLICATE_IOU = 0.7
-CLEAR = 0.5
-"""A look with at least this clarity tells whether a track was right."""
+CLEAR, FOUNDED = 0.8, 0.3
+"""A look with at least this clarity tells whether a track was right; one with less evidence may never have had an
+object, and says nothing of how failures are predicted."""
 RIGHT_IOU, FAILING = 0.5, 0.5
 """A box that overlaps its object by so much was right; a track of such a failure probability is predicted failing."""
 BLEND_BELOW_FAILURE = 0.3
@@ -308,7 +309,7 @@ class Tracker:
         then = look.beliefs.of_those(tracks.ids)
         matches = associate(then.boxes, tracks.class_ids, then.failure, detections, with_weak=parts.weak_matches)
         examined_px = examined_height(look.layout, then.boxes, frame.size)
-        is_clear = self._acuity.clarity(examined_px) >= CLEAR
+        is_clear = (self._acuity.clarity(examined_px) >= CLEAR) & (tracks.evidence >= FOUNDED)
         audit = audit_failures(then, matches, detections.boxes, is_clear)
         if pts_s > look.pts_s:
             detections = self._carried(frame, pts_s, look, detections, matches)

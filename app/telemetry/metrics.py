@@ -11,6 +11,7 @@ from app.core.types import FailureAudit
 SECONDS = (0.001, 0.002, 0.004, 0.008, 0.0167, 0.0333, 0.0667, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bucket edges in seconds, with the periods of 60, 30 and 15 frames a second."""
 AGES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0)
+_OUTCOMES = ("tp", "fp", "fn", "tn")
 FILL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 MAX_LABELLED_SESSIONS = 200
@@ -93,9 +94,14 @@ class Metrics:
         )
         self._failure_predictions = self._counter(
             "failure_predictions",
-            "Tracks that a clear look examined again, by prediction and truth: tp (failing, and it was), fp, fn, tn.",
+            "Founded tracks that a clear look examined again, by prediction and truth: tp (failing, and the look did not "
+            "find the object in its box), fp, fn, tn. What the detector itself overlooks counts as lost: watch the "
+            "trend, not the level.",
             "outcome",
         )
+        for outcome in _OUTCOMES:
+            self._failure_predictions.labels(outcome)
+        self._frames.labels("processed", "")
 
     def _make_detector_metrics(self) -> None:
         self._detector = self._histogram(
@@ -174,7 +180,7 @@ class Metrics:
 
     def _count_audit(self, audit: FailureAudit) -> None:
         counts = (audit.true_positives, audit.false_positives, audit.false_negatives, audit.true_negatives)
-        for outcome, count in zip(("tp", "fp", "fn", "tn"), counts, strict=True):
+        for outcome, count in zip(_OUTCOMES, counts, strict=True):
             if count:
                 self._failure_predictions.labels(outcome).inc(count)
 
