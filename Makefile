@@ -33,7 +33,7 @@ run: install ## Start the service on http://127.0.0.1:8000 with a demo session (
 	$(BIN)/flexpatch serve --demo --port $(PORT) $(if $(DETECTOR),--detector $(DETECTOR))
 
 test: lint ## Lint, types, layers and the whole default test suite
-	$(BIN)/python -m pytest -m "not slow" -n auto
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
 
 lint: install-dev ## Formatting, lint, types and import layers
 	$(BIN)/ruff format --check .

@@ -304,8 +304,7 @@ def _build(
     # Frames first: the busiest route is the first to be compared with a request's path.
     for module in (frames, sessions, websocket, results, preview, health):
         app.include_router(module.router)
-    if health.DASHBOARD.is_file():
-        app.mount("/web", StaticFiles(directory=health.DASHBOARD.parent), name="web")
+    app.mount("/web", StaticFiles(directory=health.DASHBOARD.parent), name="web")
     problems.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=_MAX_DOCUMENT_BYTES)

@@ -1,10 +1,9 @@
-"""Whether the service lives and can work, its measurements, and its front page."""
+"""Whether the service lives and can work, its measurements, and its dashboard."""
 
-import html
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api import problems
@@ -63,12 +62,6 @@ async def metrics(services: ServicesParameter) -> Response:
 
 @router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
-async def front_page(services: ServicesParameter) -> Response:
-    """The dashboard, or a page that says what this is."""
-    if DASHBOARD.is_file():
-        return FileResponse(DASHBOARD)
-    checks = "".join(
-        f"<li>{'✓' if check.is_ok else '✗'} {html.escape(check.name)}: {html.escape(check.detail)}</li>"
-        for check in services.checks()
-    )
-    return HTMLResponse(_PAGE.format(checks=checks))
+async def front_page() -> Response:
+    """The dashboard."""
+    return FileResponse(DASHBOARD)

@@ -21,6 +21,8 @@ _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FRAMES = "/frames"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DASHBOARD_HEADERS = {
+    # Modules of two versions must not be mixed.
+    "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",

@@ -94,9 +94,9 @@ class Metrics:
         )
         self._failure_predictions = self._counter(
             "failure_predictions",
-            "Founded tracks that a clear look examined again, by prediction and truth: tp (failing, and the look did not "
-            "find the object in its box), fp, fn, tn. What the detector itself overlooks counts as lost: watch the "
-            "trend, not the level.",
+            "Founded tracks that a clear look examined again, by prediction and truth: tp (failing, and the look did "
+            "not find the object in its box), fp, fn, tn. What the detector itself overlooks counts as lost: watch "
+            "the trend, not the level.",
             "outcome",
         )
         for outcome in _OUTCOMES:

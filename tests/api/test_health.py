@@ -1,12 +1,10 @@
 """Health, metrics, the front page and the OpenAPI document."""
 
 import re
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.api import health
 from app.api.schemas import SESSION_ID
 from tests.api.conftest import Api
 
@@ -52,14 +50,15 @@ def test_metrics_are_what_prometheus_reads(api: Api) -> None:
     assert {"0.001", "0.0167", "0.0333", "0.0667", "5.0"} <= edges
 
 
-def test_the_front_page_says_what_this_is(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(health, "DASHBOARD", tmp_path / "index.html")
+def test_the_front_page_is_the_dashboard_and_all_that_it_needs_is_served(api: Api) -> None:
     page = api.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for link in ("/docs", "/readyz", "/metrics"):
-        assert f'href="{link}"' in page.text
-    (tmp_path / "index.html").write_text("<h1>dashboard</h1>")
-    assert "dashboard" in api.get("/").text
+    needed = re.findall(r'(?:src|href)="(/web/[^"]+)"', page.text)
+    assert len(needed) >= 3
+    for path in needed:
+        answer = api.get(path)
+        assert answer.status_code == 200, path
+        assert answer.headers["cache-control"] == "no-cache"
 
 
 def test_openapi_documents_every_route_with_its_problems(api: Api) -> None:

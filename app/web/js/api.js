@@ -1,0 +1,107 @@
+// The service's API: every request carries the token, every error is a Problem.
+
+const TOKEN = "flexpatch-token";
+
+/** An error the service explains (RFC 9457), or that it could not be reached. */
+export class Problem extends Error {
+  constructor(status, document) {
+    super(document.detail || document.title || `The service answered ${status}.`);
+    this.status = status;
+    this.code = document.code ?? "";
+    this.errors = document.errors ?? [];
+    this.document = document;
+  }
+}
+
+let askForToken = async () => null;
+let tellLocked = () => {};
+let question = null;
+let isDeclined = false;
+
+/**
+ * @param ask asks the person for a token: gets what was wrong, gives the token, or null if they would not.
+ * @param locked is told when they would not; nobody is asked again until `giveToken`.
+ */
+export function onUnauthorised(ask, locked) {
+  askForToken = ask;
+  tellLocked = locked;
+}
+
+/** The person wants to give a token after all. Resolves to whether they did. */
+export function giveToken() {
+  isDeclined = false;
+  return renewed(sessionStorage.getItem(TOKEN), "");
+}
+
+export const path = (id, rest = "") => `/sessions/${encodeURIComponent(id)}${rest}`;
+
+/** A response with a good status; asks for a token where one is wanted, and tries again. */
+export async function open(url, { method = "GET", body, signal, headers = {} } = {}) {
+  for (;;) {
+    const token = sessionStorage.getItem(TOKEN);
+    const response = await send(url, { method, body, signal, headers, token });
+    if (response.ok) return response;
+    const problem = await problemOf(response);
+    if (response.status !== 401 || !(await renewed(token, problem.message))) throw problem;
+  }
+}
+
+export async function get(url, signal) {
+  const response = await open(url, { signal });
+  learnClock(response);
+  return response.status === 204 ? null : response.json();
+}
+
+export async function change(method, url, document, signal) {
+  const response = await open(url, { method, body: document && JSON.stringify(document), signal });
+  return response.status === 204 ? null : response.json();
+}
+
+async function send(url, { method, body, signal, headers, token }) {
+  const all = { ...headers };
+  if (body) all["Content-Type"] = "application/json";
+  if (token) all.Authorization = `Bearer ${token}`;
+  try {
+    return await fetch(url, { method, body, signal, headers: all, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, { code: "unreachable", detail: "The service cannot be reached." });
+  }
+}
+
+async function problemOf(response) {
+  try {
+    return new Problem(response.status, await response.json());
+  } catch {
+    return new Problem(response.status, {});
+  }
+}
+
+/** Many requests may learn at once that a token is wanted; the person is asked once. */
+async function renewed(used, detail) {
+  if (sessionStorage.getItem(TOKEN) !== used) return true;
+  if (isDeclined) return false;
+  question ??= askForToken(detail, used !== null).finally(() => {
+    question = null;
+  });
+  const token = await question;
+  if (!token) {
+    isDeclined = true;
+    tellLocked();
+    return false;
+  }
+  sessionStorage.setItem(TOKEN, token);
+  return true;
+}
+
+let ahead_ms = 0;
+
+/** Learn from an answer how far the service's clock is ahead of this one's; its header has whole seconds. */
+function learnClock(response) {
+  const theirs = Date.parse(response.headers.get("Date") ?? "");
+  if (Number.isNaN(theirs)) return;
+  const ours = Date.now();
+  if (ours + ahead_ms < theirs || ours + ahead_ms > theirs + 1500) ahead_ms = theirs + 500 - ours;
+}
+
+export const serviceNow_ms = () => Date.now() + ahead_ms;
