@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
@@ -16,11 +17,13 @@ from app.core.types import Size
 from app.detect.backends import Backend
 from app.detect.tensorrt.options import LARGEST_SIDE_PX, Precision
 from app.flexpatch.config import PipelineConfig
+from app.telemetry.logs import redact
 
 _PREFIX = "FLEXPATCH_"
 _NOT_OURS = {"FLEXPATCH_DATA"}
 """Variables of that prefix that are no settings: where the tests look for recordings."""
 _NESTED = "__"
+_SECRET = frozenset({"tokens", "sessions"})
 
 
 HardwareDecoder = Literal[
@@ -34,6 +37,18 @@ SHIPPED_DETECTOR = "flexpatch-nano"
 def _or_shipped(value: object) -> object:
     """Nothing stands for the shipped detector, as in files that were written when none was shipped."""
     return SHIPPED_DETECTOR if value is None else value
+
+
+def _http_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write an address such as http://collector:4318/v1/traces")
+    return value
+
+
+def _off(value: object) -> object:
+    """YAML reads `off` as false."""
+    return "off" if value is False else value
 
 
 def _words(value: object) -> object:
@@ -84,7 +99,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
 
-    authentication: Literal["auto", "required", "off"] = Field(
+    authentication: Annotated[Literal["auto", "required", "off"], BeforeValidator(_off)] = Field(
         "auto",
         description="Whether requests need a token: auto (if there are tokens, or others than this machine can reach "
         "the service), required, off.",
@@ -197,7 +212,7 @@ class Settings(BaseSettings):
         "info", description="Least level logged: debug, info, warning or error."
     )
 
-    traces_endpoint: str | None = Field(
+    traces_endpoint: Annotated[str, AfterValidator(_http_address)] | None = Field(
         None,
         description="Collector of OpenTelemetry traces (OTLP over HTTP), such as http://collector:4318/v1/traces; "
         "null: no traces.",
@@ -261,7 +276,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The configuration file {path} cannot be read: {error}.") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"The configuration file {path} is not YAML: {' '.join(str(error).split())}.") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "it cannot be read"
+        raise SettingsError(f"The configuration file {path} is not YAML{where}: {what}.") from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -301,5 +319,7 @@ def _sentence(error: ValidationError) -> str:
             close = difflib.get_close_matches(name, names, n=1)
             problems.append(f"there is no setting {name}" + (f" (did you mean {close[0]}?)" if close else ""))
         else:
-            problems.append(f"{name} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+            # What was given may hold a token or a camera's password.
+            given = "" if name.split(".")[0] in _SECRET else f" is {redact(repr(item['input']))}"
+            problems.append(f"{name}{given}: {item['msg'][:1].lower()}{item['msg'][1:]}")
     return f"The settings make no sense: {'; '.join(problems)}."

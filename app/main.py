@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from app.api import frames, health, openapi, preview, problems, results, sessions, websocket
 from app.api.auth import AuthMiddleware, Token, is_loopback, parse_tokens
 from app.api.limits import CreationLimit
-from app.api.middleware import BodyLimitMiddleware, RequestMiddleware, SecurityHeadersMiddleware
+from app.api.middleware import BodyLimitMiddleware, OriginMiddleware, RequestMiddleware, SecurityHeadersMiddleware
 from app.api.schemas import SessionCreate
 from app.api.services import ApiOptions, Check, Services
 from app.api.sessions import spec_of
@@ -77,6 +77,8 @@ class Access:
     tokens: tuple[Token, ...]
     """None: whoever reaches it."""
     cors_origins: tuple[str, ...]
+    is_for_this_machine: bool = False
+    """Nobody is asked, as only this machine can reach the service."""
 
 
 MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
@@ -281,11 +283,11 @@ def _build(
             with suppress(asyncio.CancelledError):
                 await reaper
             await asyncio.to_thread(services.registry.close)
+            if demo:
+                await asyncio.to_thread(demo.stop)
             await asyncio.to_thread(detection.close)
             if tracer:
                 await asyncio.to_thread(tracer.close)
-            if demo:
-                await asyncio.to_thread(demo.stop)
 
     app = FastAPI(
         title="FlexPatch Service",
@@ -318,7 +320,8 @@ def _build(
             allow_headers=["*"],
             expose_headers=["Location", "Retry-After", "X-Frame-Seq", "X-Request-Id"],
         )
-    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(OriginMiddleware, allowed=access.cors_origins, is_by_host_only=access.is_for_this_machine)
+    app.add_middleware(SecurityHeadersMiddleware, is_shared=bool(access.cors_origins))
     if tracer:
         app.add_middleware(tracer.instrumented)
     app.add_middleware(RequestMiddleware, metrics=services.metrics, clock=clock)
@@ -362,15 +365,18 @@ def _access(settings: Settings) -> Access:
         SettingsError: tokens are needed, and there are none, or one is not understood.
     """
     tokens = parse_tokens(settings.tokens)
-    is_needed = settings.authentication == "required"
-    if settings.authentication == "auto":
-        is_needed = bool(tokens) or not is_loopback(settings.host)
-    if is_needed and not tokens:
+    if settings.authentication == "off":
+        if tokens:
+            raise SettingsError("There are tokens, but authentication is off: leave out one of the two.")
+        return Access((), settings.cors_origins)
+    is_reached = not is_loopback(settings.host)
+    if not tokens and (is_reached or settings.authentication == "required"):
+        why = f"Others can reach the service on {settings.host}" if is_reached else "Authentication is required"
         raise SettingsError(
-            f"Others can reach the service on {settings.host}, and there are no tokens: make one with `flexpatch token "
-            "NAME --role admin` and put it into tokens (FLEXPATCH_TOKENS), or set authentication to off."
+            f"{why}, and there are no tokens: make one with `flexpatch token NAME --role admin` and put what it prints "
+            "into tokens (FLEXPATCH_TOKENS), or set authentication to off."
         )
-    return Access(tokens if is_needed else (), settings.cors_origins)
+    return Access(tokens, settings.cors_origins, is_for_this_machine=not tokens)
 
 
 def _declared(settings: Settings) -> list[SessionCreate]:

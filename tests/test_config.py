@@ -110,7 +110,9 @@ def test_settings_cannot_be_changed() -> None:
         ("flexpatch:\n  context: 9", r"context is 9\.0; it must be between 0\.1 and 3\.0"),
         ("- a\n- b", "must hold names and values"),
         ("1: 2", "must hold names and values"),
-        ("a: [", r"is not YAML: [^\n]+\.$"),
+        ("a: [", r"is not YAML at line 1, column 5: [^\n]+\.$"),
+        ("tokens: {ops: flx_hush}", r"make no sense: tokens: [^\n]*valid tuple[^\n]*$"),
+        ("traces_endpoint: collector:4318", r"write an address such as"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
@@ -139,3 +141,16 @@ def test_variables_of_others_do_not_matter() -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings(tmp_path / "none.yml", environment={})
+
+
+def test_off_may_be_written_as_yaml_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "flexpatch.yml").write_text("authentication: off\n")
+    assert load_settings(tmp_path / "flexpatch.yml", environment={}).authentication == "off"
+
+
+def test_what_may_hold_a_secret_is_not_repeated(tmp_path: Path) -> None:
+    for text in ("tokens: {ops: flx_hush}", 'sessions: "rtsp://u:hush@h"', "tokens: [flx_hush\nport: 1"):
+        (tmp_path / "flexpatch.yml").write_text(text)
+        with pytest.raises(SettingsError) as caught:
+            load_settings(tmp_path / "flexpatch.yml", environment={})
+        assert "hush" not in str(caught.value)

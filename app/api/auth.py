@@ -14,7 +14,6 @@ from typing import Literal, cast, get_args
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
@@ -25,6 +24,7 @@ Role = Literal["read", "push", "admin"]
 """read: results, pictures, state, metrics; push: also frames; admin: also making, changing and ending sessions."""
 
 _RANK: Mapping[Role, int] = {role: rank for rank, role in enumerate(get_args(Role))}
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TOKEN = re.compile(r"(?P<role>[a-z]+):(?P<name>[A-Za-z0-9._-]{1,64}):(?P<sha256>[0-9a-fA-F]{64})")
 _PREFIX = "flx_"
 _RANDOM_BYTES = 32
@@ -56,10 +56,10 @@ def new_token(name: str, role: Role) -> tuple[str, Token]:
     Raises:
         SettingsError: it cannot be named so.
     """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"A token's name has letters, digits, '.', '_' and '-', 64 at most; {name!r} has not.")
     secret = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    token = Token(name, role, _digest(secret))
-    parse_tokens([str(token)])
-    return secret, token
+    return secret, Token(name, role, _digest(secret))
 
 
 def parse_tokens(texts: Sequence[str]) -> tuple[Token, ...]:
@@ -122,7 +122,7 @@ class AuthMiddleware:
         try:
             token = self._admit(Headers(scope=scope).get("authorization", ""), role)
         except HTTPException as error:
-            await _refuse(problems.response(error, scope["path"]), scope, receive, send)
+            await problems.refuse(problems.response(error, scope["path"]), scope, receive, send)
             return
         with bind_log_context(token=token.name):
             await self._app(scope, receive, send)
@@ -147,13 +147,6 @@ class AuthMiddleware:
         # All are compared, so that the time says nothing of which it was.
         found = [token for token in self._tokens if hmac.compare_digest(token.sha256, digest)]
         return found[0] if found else None
-
-
-async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
-        await response(scope, receive, send)
-        return
-    await send({"type": "websocket.close", "code": 1008, "reason": "A token is needed."})
 
 
 def _error(code: str) -> dict[str, str]:

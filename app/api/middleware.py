@@ -1,9 +1,12 @@
 """What happens around every request: an id, a measurement, and an answer even to a defect of ours."""
 
+import ipaddress
 import logging
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -18,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "x-request-id"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_FRAMES = "/frames"
+_FRAMES = re.compile(r"/sessions/[^/]+/frames")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DASHBOARD_HEADERS = {
     # Modules of two versions must not be mixed.
@@ -77,11 +80,58 @@ class RequestMiddleware:
                 )
 
 
+class OriginMiddleware:
+    """Keeps pages of other sites out, which a browser on this machine would let in."""
+
+    def __init__(self, app: ASGIApp, *, allowed: Sequence[str], is_by_host_only: bool) -> None:
+        """
+        Args:
+            allowed: origins that may use the service.
+            is_by_host_only: nobody is asked for a token; then the host must be named as this machine is, so that no
+                site can pass for it by a name of its own.
+        """
+        self._app = app
+        self._allowed = frozenset(allowed)
+        self._is_by_host_only = is_by_host_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"} and (reason := self._refusal(Headers(scope=scope))):
+            refused = problems.response(HTTPException(403, reason), scope["path"])
+            await problems.refuse(refused, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> str:
+        """Why a request is not let in; nothing if it is."""
+        host, origin = headers.get("host", ""), headers.get("origin", "")
+        if self._is_by_host_only and host and not _is_this_machine(host):
+            return f"The service is for this machine alone: reach it as localhost, not as {host!r}, or set tokens."
+        is_own = origin.partition("://")[2] == host
+        if origin and not is_own and origin not in self._allowed:
+            return f"Pages of {origin} may not use the service; name it in cors_origins."
+        return ""
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a `Host` names this machine, by a name that no other site can have."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+    return True
+
+
 class SecurityHeadersMiddleware:
     """Has browsers guess no types, and run nothing in the dashboard that is not its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_shared: bool) -> None:
+        """
+        Args:
+            is_shared: pages of other sites may show what the service gives.
+        """
         self._app = app
+        self._is_shared = is_shared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,6 +143,8 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
+                if not self._is_shared:
+                    headers["Cross-Origin-Resource-Policy"] = "same-origin"
                 if is_dashboard:
                     headers.update(_DASHBOARD_HEADERS)
             await send(message)
@@ -111,7 +163,7 @@ class BodyLimitMiddleware:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].endswith(_FRAMES):
+        if scope["type"] != "http" or (scope["method"] == "POST" and _FRAMES.fullmatch(scope["path"])):
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "")

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from app.core import errors
 from app.core.wire import error_code
@@ -95,7 +95,7 @@ _HTTP: Mapping[int, tuple[str, str]] = MappingProxyType(
     {
         400: ("bad_request", "Request not understood"),
         401: ("unauthenticated", "Token needed"),
-        403: ("forbidden", "Token does not allow this"),
+        403: ("forbidden", "Not allowed"),
         404: ("not_found", "Nothing is at this path"),
         405: ("method_not_allowed", "The path does not take this method"),
         413: ("body_too_large", "Body is too large"),
@@ -135,6 +135,14 @@ def response(error: Exception, instance: str) -> Response:
     if status in {204, 304}:
         return Response(status_code=status, headers=headers)
     return Response(encode(members), status, headers, MEDIA_TYPE)
+
+
+async def refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket's first one, instead of letting it in."""
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        await response(scope, receive, send)
+        return
+    await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
 
 
 def not_ready(checks: Sequence[Mapping[str, object]], instance: str) -> Response:

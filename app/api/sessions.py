@@ -56,9 +56,8 @@ async def create_session(
     body: Annotated[SessionCreate, Body()] = SessionCreate(),  # noqa: B008 - frozen
 ) -> SessionModel:
     """Open a session for one video stream."""
-    services.creation_limit.take()
     make_spec = partial(spec_of, body, services.options)
-    session = await asyncio.to_thread(services.registry.create, make_spec, body.id)
+    session = await asyncio.to_thread(services.registry.create, make_spec, body.id, admit=services.creation_limit.take)
     response.headers["Location"] = f"/sessions/{session.id}"
     return describe(session.describe())
 

@@ -70,10 +70,10 @@ class _Service(Server):
 def _addresses(settings: Settings, port: int) -> Iterator[str]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{_ANY_HOSTS.get(settings.host, host)}:{port}"
-    yield f"FlexPatch Service {version_text()}: {url} (dashboard)"
+    yield f"FlexPatch Service {version_text()}: {url}"
     yield f"How to use it:           {url}/docs"
     if settings.demo:
-        yield f"Watch the demo session:  {url}/sessions/{DEMO_SESSION}/preview.mjpeg"
+        yield f"Watch the demo session:  {url}/#/sessions/{DEMO_SESSION}"
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -78,12 +78,21 @@ class SessionRegistry:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def create(self, make_spec: Callable[[str], SessionSpec], session_id: str | None = None) -> Session:
+    def create(
+        self,
+        make_spec: Callable[[str], SessionSpec],
+        session_id: str | None = None,
+        *,
+        admit: Callable[[], None] = lambda: None,
+        is_kept: bool = False,
+    ) -> Session:
         """Make and start a session.
 
         Args:
             make_spec: takes the session's id.
             session_id: None: a new one is chosen.
+            admit: called when nothing else speaks against the session; raises if it may not be made now.
+            is_kept: it is recorded already, and stays so if it cannot be made.
         Raises:
             SessionExists, SessionLimitReached, ModelError, SettingsError, SourceError, GpuError, DetectorFailed.
             StoreFailed: it cannot be recorded; then it is not made.
@@ -93,6 +102,7 @@ class SessionRegistry:
             spec = make_spec(name)
             if spec.source:
                 self._tools.check_stream(spec.source)
+            admit()
             session = self._made(spec)
             try:
                 self.keep(session)
@@ -102,8 +112,10 @@ class SessionRegistry:
                     self._sessions[name] = session
                     self._tools.share_cores(len(self._sessions))
             except BaseException:
+                session.forget()
                 session.discard()
-                self._forget(session)
+                if not is_kept:
+                    self._forget(session)
                 raise
         finally:
             with self._lock:
@@ -123,7 +135,7 @@ class SessionRegistry:
         """Make the sessions that were kept when the service last ran. What cannot be made is logged, and kept."""
         for spec in self._store.all() if self._store else ():
             try:
-                self.create(lambda _, spec=spec: spec, spec.id)  # type: ignore[misc]
+                self.create(lambda _, spec=spec: spec, spec.id, is_kept=True)  # type: ignore[misc]
             except FlexPatchError as error:
                 logger.error(  # noqa: TRY400 - its message says what is wrong
                     "session cannot be restored", extra={"session_id": spec.id, "reason": str(error)}
@@ -223,4 +235,4 @@ class SessionRegistry:
                 if self._sessions.get(session.id) is session:
                     del self._sessions[session.id]
                     self._tools.share_cores(len(self._sessions))
-                    self._tools.metrics.forget_session(session.id, session.status.state)
+                    session.forget()

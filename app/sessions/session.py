@@ -115,6 +115,8 @@ class Session:
         self.log = ResultLog(tools.result_log_size)
         self.created_unix_s = tools.wall_s()
         self._published_state: SessionState | None = None
+        self._is_forgotten = False
+        self._publishing = threading.Lock()
         self._machine = StateMachine(self._on_status)
         self._thread = threading.Thread(target=self._work, name=f"session-{spec.id}", daemon=True)
 
@@ -259,6 +261,13 @@ class Session:
                 reason=f"No frame for {self._tools.stale_after_s:g} s.",
             )
         return idle_s >= self._spec.idle_ttl_s
+
+    def forget(self) -> None:
+        """Take back what was published: the session is gone, and whatever its threads still do is told no more."""
+        with self._publishing:
+            is_first, self._is_forgotten = not self._is_forgotten, True
+            if is_first and self._published_state is not None:
+                self._tools.metrics.forget_session(self.id, self._published_state)
 
     def discard(self) -> None:
         """Give back what the session alone has of its detector; for sessions that were never started, or are over."""
@@ -486,7 +495,9 @@ class Session:
     def _on_status(self, status: Status) -> None:
         before, self._published_state = self._published_state, status.state
         if before is not status.state:
-            self._tools.metrics.session_state(self.id, before, status.state)
+            with self._publishing:
+                if not self._is_forgotten:
+                    self._tools.metrics.session_state(self.id, before, status.state)
             logger.info(
                 "session state",
                 extra={"session_id": self.id, "state": str(status.state), "reason": status.reason},

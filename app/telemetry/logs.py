@@ -17,12 +17,13 @@ _CREDENTIALS = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/?#@]+(?::[^\s
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&](?:password|passwd|pwd|token|secret|api_?key|auth)=)[^\s&#\"']+", re.IGNORECASE
 )
+_TOKEN = re.compile(r"\bflx_[A-Za-z0-9_-]{20,}|(?<=\bBearer )[^\s\"',]+")
 _QUIET = ("uvicorn.access", "asyncio", "websockets", "httpx", "httpcore", "PIL", "multipart")
 
 
 def redact(text: str) -> str:
     """The text without user names, passwords and tokens in URLs."""
-    text = _CREDENTIALS.sub(r"\g<scheme>***@", text)
+    text = _TOKEN.sub("***", _CREDENTIALS.sub(r"\g<scheme>***@", text))
     return _SECRET_PARAMETER.sub(r"\g<name>***", text)
 
 

@@ -1,6 +1,7 @@
 """Traces for OpenTelemetry: a share of the frames with their stages, and of the requests. Optional."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.core.errors import SettingsError
@@ -8,6 +9,9 @@ from app.telemetry.metrics import FrameSample
 
 _SERVICE = "flexpatch"
 _NS = 1_000_000_000
+_TIMEOUT_S = 5
+_PATIENCE_S = 2.0
+"""At the end, for a collector that does not answer."""
 _EXTRA = "pip install 'flexpatch-service[otel]'"
 
 
@@ -45,11 +49,27 @@ class Tracer:
         """An ASGI application whose requests are traced, but for those that only ask whether it lives."""
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415
 
-        return OpenTelemetryMiddleware(app, excluded_urls="livez,readyz,metrics", tracer_provider=self.provider)
+        return OpenTelemetryMiddleware(
+            app,
+            excluded_urls="/(livez|readyz|metrics)$",
+            tracer_provider=self.provider,
+            server_request_hook=_without_query,
+            # Streams would have a span for every event.
+            exclude_spans=["receive", "send"],
+        )
 
     def close(self) -> None:
-        """Send what waits, and end the thread."""
-        self.provider.shutdown()
+        """Send what waits, as long as the collector takes it, and end the thread."""
+        ending = threading.Thread(target=self.provider.shutdown, name="traces", daemon=True)
+        ending.start()
+        ending.join(_PATIENCE_S)
+
+
+def _without_query(span: Any, scope: Mapping[str, Any]) -> None:
+    """Addresses may hold what is nobody else's business."""
+    if span is not None and span.is_recording():
+        for name in ("http.url", "http.target"):
+            span.set_attribute(name, scope["path"])
 
 
 def _attributes(sample: FrameSample) -> dict[str, str | int | float]:
@@ -79,12 +99,14 @@ def open_tracer(endpoint: str, share: float, make_exporter: Callable[[str], Any]
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
+        from opentelemetry.sdk.trace.sampling import TraceIdRatioBased  # noqa: PLC0415
     except ImportError as error:
         raise SettingsError(f"Traces need OpenTelemetry: {_EXTRA}, or set traces_endpoint to null.") from error
     provider = TracerProvider(
-        resource=Resource.create({SERVICE_NAME: _SERVICE}), sampler=ParentBased(TraceIdRatioBased(share))
+        # Not by what clients say of themselves: anyone could have everything traced.
+        resource=Resource.create({SERVICE_NAME: _SERVICE}),
+        sampler=TraceIdRatioBased(share),
     )
-    exporter = make_exporter(endpoint) if make_exporter else OTLPSpanExporter(endpoint=endpoint)
+    exporter = make_exporter(endpoint) if make_exporter else OTLPSpanExporter(endpoint=endpoint, timeout=_TIMEOUT_S)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracer(provider)

@@ -161,9 +161,9 @@ def test_on_this_machine_alone_no_token_is_needed_unless_there_is_one(bench: Ben
         assert api.get("/sessions").status_code == 200
 
 
-def test_tokens_are_ignored_where_authentication_is_off(bench: Bench) -> None:
-    with api_for(bench, tokens=TOKENS, authentication="off") as api:
-        assert api.get("/sessions").status_code == 200
+def test_tokens_beside_authentication_that_is_off_are_an_error_and_not_ignored(bench: Bench) -> None:
+    with pytest.raises(SettingsError, match="There are tokens, but authentication is off"):
+        make_app(bench, tokens=TOKENS, authentication="off")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +190,48 @@ def test_other_sites_pages_are_let_in_only_if_named(bench: Bench) -> None:
         assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, asked["Origin"])
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "127.0.0.1:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "cam.localhost"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://localhost:9999"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_pages_of_other_sites_get_nothing_of_a_service_that_asks_nobody(
+    api: Api, headers: dict[str, str], status: int
+) -> None:
+    answer = api.get("/sessions", headers=headers)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["code"] == "forbidden"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_websockets_of_other_sites_pages_are_refused(bench: Bench) -> None:
+    with server_for(make_app(bench)) as address:
+        url = f"ws://{address}/sessions/a/ws"
+        with (
+            pytest.raises(websockets.InvalidStatus) as refused,
+            connect(url, additional_headers={"Origin": "http://evil.example"}),
+        ):
+            pass
+    assert refused.value.response.status_code == 403
+
+
+def test_with_tokens_the_service_may_have_any_name(bench: Bench) -> None:
+    with api_for(bench, tokens=TOKENS) as api:
+        assert api.get("/sessions", headers=bearer("read") | {"Host": "cams.example.org"}).status_code == 200
+
+
 def test_browsers_are_told_to_run_only_the_dashboards_own(api: Api) -> None:
     page = api.get("/")
     policy = page.headers["content-security-policy"]
@@ -213,6 +255,13 @@ def test_sessions_can_be_made_only_so_fast(bench: Bench) -> None:
         assert refused.json()["retry_after_s"] == 0.5
         bench.clock.advance(0.5)
         assert [api.post("/sessions").status_code for _ in range(2)] == [201, 429]
+
+
+def test_sessions_that_are_refused_for_another_reason_use_nothing_up(bench: Bench) -> None:
+    with api_for(bench, session_creations_per_s=0.001, max_sessions=100) as api:
+        api.open("a")
+        assert {api.post("/sessions", json={"id": "a"}).status_code for _ in range(60)} == {409}
+        assert api.post("/sessions", json={"id": "b"}).status_code == 201
 
 
 def test_the_demo_and_the_operators_own_sessions_are_not_held_up(tmp_path_factory: pytest.TempPathFactory) -> None:

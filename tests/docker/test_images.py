@@ -78,7 +78,12 @@ def test_services_are_watched_restarted_and_limited(service: dict[str, Any]) -> 
 
 @every_service
 def test_ports_are_open_to_this_machine_only_unless_told_otherwise(service: dict[str, Any]) -> None:
-    assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service.get("ports", ()))
+    assert all(port.startswith(("${BIND:-127.0.0.1}:", "127.0.0.1:")) for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_what_asks_nobody_who_they_are_is_open_to_this_machine_only(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in COMPOSE["services"][name]["ports"])
 
 
 @every_service
@@ -162,8 +167,8 @@ def test_prometheus_scrapes_the_services_and_finds_its_rules() -> None:
     folder = Path(mounts["./docker/prometheus/prometheus.yml"]).parent
     assert mounts["./docker/prometheus/rules"] == str(folder / Path(config["rule_files"][0]).parent)
     token = config["scrape_configs"][0]["authorization"]["credentials_file"]
-    assert mounts["./docker/prometheus/token"] == str(folder / token)
-    assert CONFIG.with_name(token).read_text() == "", "no secret is in the repository"
+    assert mounts["./docker/prometheus/no-token"] == str(folder / token)
+    assert CONFIG.with_name("no-token").read_text() == "", "no secret is in the repository"
 
 
 def test_the_alert_about_memory_knows_the_limit() -> None:

@@ -1,6 +1,7 @@
 """Dashboards and rules against the real service and a real Prometheus: whatever is asked has an answer."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,8 +46,10 @@ def check_rules(observed: Observation) -> None:
 
 
 @needs_prometheus
-def test_promtool_has_nothing_to_say_against_the_files() -> None:
-    promtool("check", "config", CONFIG)
+def test_promtool_has_nothing_to_say_against_the_files(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(CONFIG.parent, tmp_path / "prometheus"))
+    (folder / "token").touch()  # which the container gets from elsewhere
+    promtool("check", "config", folder / CONFIG.name)
     promtool("check", "rules", *sorted(RULES.glob("*.yml")))
 
 

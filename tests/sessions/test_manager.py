@@ -175,3 +175,30 @@ def test_memory_is_given_back_once_after_many_have_ended(registry: SessionRegist
 
 def test_memory_is_given_back_on_this_machine_without_complaint() -> None:
     give_back_memory()
+
+
+def test_a_session_whose_thread_does_not_start_leaves_no_series(
+    bench: Bench, registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            registry.create(spec, "q")
+    assert bench.sample("flexpatch_sessions", state="starting") == 0
+    assert bench.sample("flexpatch_session_state", session="q", state="starting") is None
+    registry.create(spec, "q")
+    assert bench.sample("flexpatch_session_state", session="q", state="running") in {1, None}
+
+
+def test_what_a_session_does_after_it_was_forgotten_is_published_no_more(
+    bench: Bench, registry: SessionRegistry
+) -> None:
+    session = registry.create(spec, "late")
+    registry.remove("late")
+    session.forget()
+    session.begin_stop("A reaper that was late.")
+    assert bench.sample("flexpatch_session_state", session="late", state="draining") is None
+    assert sum(bench.sample("flexpatch_sessions", state=str(state)) or 0 for state in SessionState) == 0

@@ -84,7 +84,9 @@ async function renewed(used, detail) {
   question ??= askForToken(detail, used !== null).finally(() => {
     question = null;
   });
-  const token = await question;
+  const given = await question;
+  // A header takes no other characters, and a person may have copied some along.
+  const token = given && given.replace(/[^\x21-\x7e]/g, "");
   if (!token) {
     isDeclined = true;
     tellLocked();

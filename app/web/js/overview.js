@@ -99,7 +99,7 @@ function emptyState() {
     el("p", {}, el("button", { type: "button", class: "primary", onclick: addCamera }, "Add a camera")),
     el("p", {}, "Or push frames from a program of your own:"),
     el("pre", { tabindex: "0" }, el("code", {}, PUSH)),
-    el("p", {}, "All that the service can do is in the ", el("a", { href: "/docs" }, "API documentation"), "."),
+    el("p", {}, "All that the service can do is in the ", el("a", { href: "/docs", target: "_blank", rel: "noopener" }, "API documentation"), "."),
   );
 }
 
