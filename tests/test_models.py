@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from app.chosen_models import FAILURE_MODEL, SHIPPED_MODELS, failure_model
 from app.config import load_settings
 from app.core.manifest import INSTALLED, MANIFEST, read_list, sha256_of
 from app.flexpatch.failure import FEATURES
 from app.flexpatch.failure_forms import CLASSES, TrainedFailure
-from app.main import FAILURE_MODEL, SHIPPED_MODELS, failure_model
 
 MODELS = Path(__file__).parent.parent / "models"
 FOR_PEOPLE = {".md"}

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from app.chosen_models import failure_model
 from app.cli.endings import ended_in_order
 from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_size
 from app.config import load_settings
 from app.core.types import Detector
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.pipeline import Pipeline
-from app.main import Server, create_app, failure_model
+from app.main import Server, create_app
 from app.offline.bench import BenchOptions, bench
 from app.offline.bench_http import Service
 from app.offline.bench_report import as_json, tables

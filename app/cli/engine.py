@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.chosen_models import engine_folder, engine_options, model_folders
 from app.cli.endings import ended_in_order
 from app.cli.options import FamilyOption
 from app.cli.terminal import say
@@ -23,7 +24,6 @@ from app.detect.tensorrt.engine_file import EngineFile, read_engine
 from app.detect.tensorrt.library import NAMES, Capability, Library, Search, find_library
 from app.detect.tensorrt.options import EngineOptions, Precision
 from app.gpu.device import Gpu
-from app.main import engine_folder, engine_options, model_folders
 from app.offline.engines import BuildReport, build_engine
 
 engine_commands = typer.Typer(help="TensorRT engines: build a detector's ahead of time, list what there is.")

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from app.chosen_models import SHIPPED_MODELS, failure_model, model_folders
 from app.cli.endings import ended_in_order
 from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_names, parse_numbers, parse_size
 from app.cli.terminal import say, stage_bars
 from app.config import load_settings
 from app.core.errors import SettingsError
 from app.detect.loader import find_model
-from app.main import SHIPPED_MODELS, failure_model, model_folders
 from app.offline.evaluation.catalogue import METHOD_NAMES, Sweep
 from app.offline.evaluation.evaluate import Subject, evaluate
 from app.offline.evaluation.looks import model_digest

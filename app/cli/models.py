@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.chosen_models import SHIPPED_MODELS
 from app.cli.endings import ended_in_order
 from app.cli.terminal import download_bar, say
 from app.config import load_settings
-from app.main import SHIPPED_MODELS
 from app.offline.models.store import TASK, UNKNOWN_LICENCE, ModelStore, StoredModel
 
 models_commands = typer.Typer(help="Detectors by name: list, install, add and check those of the models folder.")

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from app.chosen_models import model_folders, model_opener, open_model
 from app.config import Settings
 from app.core.clock import SystemClock
 from app.core.errors import SettingsError
 from app.core.types import Detector, Size
 from app.detect.families import FAMILIES
 from app.detect.loader import find_model
-from app.main import model_folders, model_opener, open_model
 
 DetectorOption = Annotated[
     Path | None,

@@ -12,6 +12,7 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.console import Console
 
+from app.chosen_models import failure_model
 from app.cli.endings import ReaderLeft, ended_in_order
 from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_size
 from app.cli.terminal import progress_bar, say
@@ -20,7 +21,6 @@ from app.core.errors import SettingsError
 from app.flexpatch.config import PipelineConfig
 from app.ingest.source import Source, open_source
 from app.ingest.street_source import StreetSource
-from app.main import failure_model
 from app.offline.output import Sink, output_file, write_line
 from app.offline.run import RunOptions, RunSummary, Step, run
 

@@ -11,13 +11,14 @@ import simplejpeg
 from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 
+from app.chosen_models import failure_model
 from app.core.clock import SystemClock
 from app.core.errors import ModelAltered, ModelNotFound, SettingsError
 from app.core.manifest import INSTALLED
 from app.core.types import CanvasBoxes, CanvasDetections, CaptureTime, Frame, TrackedObject
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.pipeline import Pipeline
-from app.main import create_app, failure_model
+from app.main import create_app
 from app.vision.cpu import CpuVision
 from tests.api.conftest import Api, settings
 from tests.detect.graphs import square_finder

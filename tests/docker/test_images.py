@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from app.api.schemas import SessionCreate
+from app.chosen_models import SHIPPED_MODELS
 from app.config import Settings, load_settings
 from app.core.errors import SettingsError
-from app.main import SHIPPED_MODELS, create_app
+from app.main import create_app
 from tests.docker.queries import CONFIG, ROOT, RULES
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

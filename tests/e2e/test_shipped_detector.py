@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from app.chosen_models import SHIPPED_MODELS
 from app.core.manifest import check_recorded, read_manifest
 from app.core.types import Size
 from app.detect.loader import load_detector
-from app.main import SHIPPED_MODELS, create_app
+from app.main import create_app
 from app.offline.detector.calibration import calibrate_on
 from app.offline.detector.canvases import view
 from app.offline.detector.scenes import street_scenes

@@ -10,12 +10,12 @@ import joblib
 import numpy as np
 import pytest
 
+from app.chosen_models import FAILURE_MODEL, SHIPPED_MODELS, failure_model
 from app.config import load_settings
 from app.core.errors import ModelError, ModelNotFound, ModelUnreadable
 from app.core.manifest import sha256_of
 from app.flexpatch.failure_file import load_failure_model
 from app.flexpatch.failure_forms import CLASSES, TrainedFailure
-from app.main import FAILURE_MODEL, SHIPPED_MODELS, failure_model
 from app.offline.training.candidates import by_name, fit
 from app.offline.training.pickled import TASK, write_pickled_model
 from app.offline.training.validation import Trained
