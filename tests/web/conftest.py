@@ -45,7 +45,8 @@ class Site:
 
 @contextmanager
 def site_with(gate: Gate, **values: Any) -> Iterator[Site]:
-    app = create_app(settings(**values))
+    # However slow the machine is, sessions are what they were made.
+    app = create_app(settings(**{"stale_after_s": 600.0} | values))
     app.add_middleware(GateMiddleware, gate=gate)
     with server_for(app) as address:
         yield Site(f"http://{address}", gate)

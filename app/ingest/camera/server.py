@@ -22,6 +22,9 @@ from app.ingest.camera.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
+_TURNS_TO_BE_LET_IN = 3
+"""Of the event loop, from a connection that is accepted to its watcher."""
+
 
 @dataclass(frozen=True, slots=True)
 class CameraOptions:
@@ -112,6 +115,9 @@ class Camera:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._close_listener()
+        # Who was let in at the last moment gets as far as to be among those that are cut.
+        for _ in range(_TURNS_TO_BE_LET_IN):
+            await asyncio.sleep(0)
         for watcher in list(self._watchers):
             watcher.cut()
         self._player = None
