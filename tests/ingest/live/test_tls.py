@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -47,13 +47,22 @@ def _serve(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()
-            with suppress(ssl.SSLError):
-                ours, theirs = (
-                    context.wrap_socket(connection, server_side=True),
-                    socket.create_connection(("127.0.0.1", port)),
-                )
+            with suppress(OSError):
+                ours, theirs = _both_ends(connection, context, port)
                 for source, target in ((ours, theirs), (theirs, ours)):
                     threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+
+
+def _both_ends(
+    connection: socket.socket, context: ssl.SSLContext, port: int
+) -> tuple[socket.socket, socket.socket]:
+    """The client behind TLS and the camera; where one of them is not to be had, the other is closed too."""
+    with ExitStack() as opened:
+        opened.callback(connection.close)
+        ours = opened.enter_context(context.wrap_socket(connection, server_side=True))
+        theirs = opened.enter_context(socket.create_connection(("127.0.0.1", port)))
+        opened.pop_all()
+    return ours, theirs
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
