@@ -21,7 +21,7 @@ from app.core.types import Size
 from app.core.wire import result_json
 from app.offline.run import Step
 from app.vision.annotate import draw
-from app.vision.cpu import to_bgr
+from app.vision.drawing import to_bgr
 
 Sink = Callable[[Step], None]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.core.types import CandidateReport
 from app.sessions.model import LatestFrame
 from app.vision.annotate import draw
-from app.vision.cpu import to_bgr
+from app.vision.drawing import to_bgr
 
 _CACHE_SIZE = 16
 _LEAST_SCORE = 0.25

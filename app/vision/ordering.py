@@ -25,4 +25,4 @@ class OrderingVision(CpuPixels):
         draw = partial(self.draw, frame, copies, size, pad_value)
         if not self._is_ordering():
             return draw()
-        return CanvasOrder(cpu_frame(frame).picture, tuple(copies), size, pad_value, draw)
+        return CanvasOrder(cpu_frame(frame).scaled.picture, tuple(copies), size, pad_value, draw)

@@ -26,7 +26,7 @@ from app.flexpatch.failure import hand_set_model
 from app.flexpatch.look import Beliefs, Look
 from app.flexpatch.tracker import MergeOutcome, Tracker
 from app.flexpatch.tracks import TrackTable
-from app.vision.cpu import NO_SHIFT
+from app.vision.alignment import NO_SHIFT
 
 Rectangle = tuple[float, float, float, float]
 

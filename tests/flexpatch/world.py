@@ -38,7 +38,8 @@ from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model
 from app.flexpatch.pipeline import Pipeline
 from app.flexpatch.scheduler import Planner, plan_look
-from app.vision.cpu import NO_SHIFT, CpuVision
+from app.vision.alignment import NO_SHIFT
+from app.vision.cpu import CpuVision
 
 CLASS_NAMES = ("person", "car")
 RED_OVER_OTHERS = 45

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from app.core.types import Alignment, FrameBoxes, PatchCopy, Picture, PointFlow, Size
 from app.flexpatch.failure import correlation
-from app.vision.cpu import CpuVision, to_bgr
+from app.vision.cpu import CpuVision
+from app.vision.drawing import to_bgr
 from tests.vision.pictures import bgr, moved, scene, shift_of, yuv
 
 SMALL = Size(320, 240)

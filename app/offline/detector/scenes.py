@@ -19,7 +19,7 @@ from app.offline.annotations import FrameTruth
 from app.offline.detector.labels import CLASSES, labelled
 from app.offline.output import unfinished_file
 from app.offline.recordings import street_annotations
-from app.vision.cpu import to_bgr
+from app.vision.drawing import to_bgr
 
 STREETS = (
     "synthetic:1280x720@1?objects=25&seed=301",

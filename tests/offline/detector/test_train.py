@@ -23,7 +23,7 @@ from app.offline.detector.fit import Schedule, fit  # noqa: E402
 from app.offline.detector.imitation import Imitated  # noqa: E402
 from app.offline.detector.material import Sources, check, gather  # noqa: E402
 from app.offline.detector.train import DetectorOptions, train_detector  # noqa: E402
-from app.vision.cpu import to_bgr  # noqa: E402
+from app.vision.drawing import to_bgr  # noqa: E402
 from tests.detect.graphs import square_finder  # noqa: E402
 from tests.offline.detector.assets import write_assets  # noqa: E402
 from tests.offline.detector.builders import figure, scene  # noqa: E402
