@@ -7,10 +7,18 @@ from typing import Any, Literal
 
 from app.core.errors import KernelsNotCompiled
 
-KernelFile = Literal["canvas", "detections"]
+KernelFile = Literal["canvas", "detections", "planes", "flow", "texture", "maps"]
 
-HEADERS = ("structures.h", "half.h")
-ENTRY_POINTS: dict[KernelFile, str] = {"canvas": "draw_canvas", "detections": "find_detections"}
+HEADERS = ("structures.h", "half.h", "sampling.h", "luma.h")
+ENTRY_POINTS: dict[KernelFile, tuple[str, ...]] = {
+    "canvas": ("draw_canvas",),
+    "detections": ("find_detections",),
+    "planes": ("reduce_luma", "halve_luma", "shrink_luma"),
+    "flow": ("follow_points",),
+    "texture": ("find_corners", "sample_templates"),
+    "maps": ("classify_edges", "join_edges", "mark_edges", "count_edges", "find_motion"),
+}
+"""The kernels of each file."""
 
 _INSTALL = "install it with: pip install 'flexpatch-service[gpu]'"
 
@@ -19,7 +27,7 @@ def compile_kernels(name: KernelFile, compute_capability: tuple[int, int]) -> by
     """Compile one file of kernels.
 
     Args:
-        name: the file; `ENTRY_POINTS` has its kernel's name.
+        name: the file; `ENTRY_POINTS` has its kernels' names.
         compute_capability: major and minor, as (8, 9).
     Returns:
         A CUBIN, which runs on GPUs of that major version and at least that minor one.

@@ -21,6 +21,16 @@ TILE_HEIGHT_PX = 16
 DRAW_BLOCK = (32, 8, 1)
 FIND_BLOCK = (256, 1, 1)
 """Of `find_detections`, whose grid is batch, 1, 1."""
+PIXEL_BLOCK = (32, 8, 1)
+"""Of kernels with a thread for each pixel of a plane."""
+FOLLOW_BLOCK = (32, 4, 1)
+"""Of `follow_points`: a warp for each of four points."""
+CORNER_BLOCK = (64, 1, 1)
+"""Of `find_corners`, whose grid is cells, boxes, 1."""
+TEMPLATE_BLOCK = (256, 1, 1)
+"""Of `sample_templates`, whose grid is boxes, 1, 1."""
+MAX_LEVELS = 4
+"""Of a pyramid of luma."""
 
 
 class FrameKind(IntEnum):
@@ -125,3 +135,38 @@ FOUND_DETECTIONS = np.dtype(
     align=True,
 )
 """What was found on one canvas, highest score first; rows from `n` on are undefined. Boxes xyxy in canvas pixels."""
+
+LUMA_PLANE = np.dtype(
+    [("pixels", np.uint64), ("pitch", np.int32), ("width", np.int32), ("height", np.int32)], align=True
+)
+"""A plane of 8-bit luma; pitch in bytes. Also of a picture's interleaved BGR."""
+
+FLOW_JOB = np.dtype(
+    [
+        ("earlier", LUMA_PLANE, MAX_LEVELS),
+        ("later", LUMA_PLANE, MAX_LEVELS),
+        ("n_levels", np.int32),
+        ("n_points", np.int32),
+        ("max_steps", np.int32),
+        ("last_step_px", np.float32),
+    ],
+    align=True,
+)
+"""Two frames between which points are followed, and when to give up."""
+
+POINT_SEARCH = np.dtype([("start", np.float32, 2), ("guess", np.float32, 2)], align=True)
+"""x, y in the earlier and in the later frame, from the middle of the first pixel."""
+
+FOLLOWED_POINT = np.dtype(
+    [
+        ("there", np.float32, 2),
+        ("back", np.float32, 2),
+        ("min_eigenvalue", np.float32),
+        ("has_converged", np.int32),
+    ],
+    align=True,
+)
+"""Where a point went, and where it came from if asked there; `has_converged` both times."""
+
+CAMERA_MAP = np.dtype([("x", np.float32, 3), ("y", np.float32, 3), ("is_used", np.int32)], align=True)
+"""Rows of the (2, 3) affine from the later to the earlier frame."""

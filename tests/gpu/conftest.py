@@ -13,7 +13,8 @@ from tests.gpu.kernels import GpuKernels, Kernels
 
 @pytest.fixture(scope="session")
 def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
-    return HostKernels(tmp_path_factory.mktemp("kernels"))
+    folder = tmp_path_factory.getbasetemp()
+    return HostKernels(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,7 @@ def real_gpu() -> Iterator[Gpu]:
 
 @pytest.fixture(scope="session", params=["processor", pytest.param("gpu", marks=pytest.mark.gpu)])
 def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
-    """Both kernels, here and there."""
+    """All kernels, here and there."""
     if request.param == "processor":
         yield request.getfixturevalue("host_kernels")
         return

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstdlib>
 #include <thread>
 #include <string>
 #include <utility>
@@ -26,6 +27,18 @@ inline void __syncthreads() {
     if (block_barrier != nullptr) {
         block_barrier->arrive_and_wait();
     }
+}
+
+// A block is one warp here, all lanes of which take the same way.
+inline void __syncwarp() { __syncthreads(); }
+
+inline float __shfl_xor_sync(unsigned, float value, int offset) {
+    static float lanes[32];
+    lanes[threadIdx.x] = value;
+    __syncwarp();
+    const float other = lanes[threadIdx.x ^ static_cast<unsigned>(offset)];
+    __syncwarp();
+    return other;
 }
 
 inline int min(int a, int b) { return a < b ? a : b; }

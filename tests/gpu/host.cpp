@@ -1,26 +1,19 @@
-// Both kernels as functions of the host, and where the fields of their structures lie.
+// Where the fields of the kernels' structures lie, and halves as the kernels read and write them.
 #include "device.h"
 
-#include "canvas.cu"
-#include "detections.cu"
+#include "half.h"
+#include "structures.h"
 
-extern "C" void launch_draw_canvas(const unsigned* grid, const unsigned* block, void** arguments) {
-    launch(draw_canvas, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, arguments);
-}
-
-extern "C" void launch_find_detections(const unsigned* grid, const unsigned* block, void** arguments) {
-    launch(find_detections, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, arguments);
-}
-
-extern "C" unsigned short half_bits(float value) { return to_half(value); }
-
-extern "C" float half_value(unsigned short bits) { return from_half(bits); }
-
+#define VISIBLE extern "C" __attribute__((visibility("default")))
 #define FIELD(structure, field) #field " " + std::to_string(offsetof(structure, field)) + "\n"
 #define SIZE(structure) "sizeof " + std::to_string(sizeof(structure)) + "\n"
 
+VISIBLE unsigned short half_bits(float value) { return to_half(value); }
+
+VISIBLE float half_value(unsigned short bits) { return from_half(bits); }
+
 // Lines of a field's name and its offset in bytes, the size last; empty for an unknown structure.
-extern "C" const char* layout_of(const char* name) {
+VISIBLE const char* layout_of(const char* name) {
     static std::string lines;
     const std::string structure = name;
     lines.clear();
@@ -45,16 +38,29 @@ extern "C" const char* layout_of(const char* name) {
     } else if (structure == "FoundDetections") {
         lines = lines + FIELD(FoundDetections, n) + FIELD(FoundDetections, boxes) + FIELD(FoundDetections, scores) +
                 FIELD(FoundDetections, class_ids) + SIZE(FoundDetections);
+    } else if (structure == "LumaPlane") {
+        lines = lines + FIELD(LumaPlane, pixels) + FIELD(LumaPlane, pitch) + FIELD(LumaPlane, width) +
+                FIELD(LumaPlane, height) + SIZE(LumaPlane);
+    } else if (structure == "FlowJob") {
+        lines = lines + FIELD(FlowJob, earlier) + FIELD(FlowJob, later) + FIELD(FlowJob, n_levels) +
+                FIELD(FlowJob, n_points) + FIELD(FlowJob, max_steps) + FIELD(FlowJob, last_step_px) + SIZE(FlowJob);
+    } else if (structure == "PointSearch") {
+        lines = lines + FIELD(PointSearch, start) + FIELD(PointSearch, guess) + SIZE(PointSearch);
+    } else if (structure == "FollowedPoint") {
+        lines = lines + FIELD(FollowedPoint, there) + FIELD(FollowedPoint, back) +
+                FIELD(FollowedPoint, min_eigenvalue) + FIELD(FollowedPoint, has_converged) + SIZE(FollowedPoint);
+    } else if (structure == "CameraMap") {
+        lines = lines + FIELD(CameraMap, x) + FIELD(CameraMap, y) + FIELD(CameraMap, is_used) + SIZE(CameraMap);
     }
     return lines.c_str();
 }
 
 // The enumerators that app/gpu/structures.py repeats, in its order.
-extern "C" const int* enumerators(int* n) {
+VISIBLE const int* enumerators(int* n) {
     static const int values[] = {NO_FRAME,     BGR_FRAME,      STUDIO_YUV_FRAME, FULL_YUV_FRAME, UINT8_TENSOR,
                                  FLOAT32_TENSOR, FLOAT16_TENSOR, YOLOX,          YOLO,           YOLOV8,
                                  NANODET,      NANODET_PLUS,   FASTESTDET,       MAX_OUTPUTS,    MAX_STRIDES,
-                                 MAX_DETECTIONS, CLASS_BITS,   PREDICTION_BITS};
+                                 MAX_DETECTIONS, CLASS_BITS,   PREDICTION_BITS,  MAX_LEVELS};
     *n = sizeof(values) / sizeof(values[0]);
     return values;
 }

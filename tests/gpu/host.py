@@ -1,39 +1,28 @@
 """The kernels without a GPU: the same source, compiled for the host, one process thread for each of a block's."""
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-import app.gpu
-from tests.gpu.kernels import Dimensions, KernelName, Place
-
-_HERE = Path(__file__).parent
-_KERNELS = Path(app.gpu.__file__).parent / "kernels"
-_OPTIONS = ("-std=c++20", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+from app.gpu.compiler import ENTRY_POINTS
+from tests.gpu.build import HERE, KERNELS, compiled, kernel_library
+from tests.gpu.kernels import Dimensions, Place
 
 
 class HostKernels:
-    """Both kernels as a library of the host."""
+    """All kernels as libraries of the host, compiled when first needed."""
 
     def __init__(self, folder: Path) -> None:
-        """Compile into a folder; skip the test where there is no compiler."""
-        compiler = shutil.which("g++")
-        if compiler is None:
-            pytest.skip("no g++ to compile the kernels for the host")
-        library = folder / "kernels.so"
-        command = [compiler, *_OPTIONS, "-shared", "-fPIC", "-pthread", f"-I{_KERNELS}"]
-        done = subprocess.run(  # noqa: S603 - a fixed command
-            [*command, "-o", str(library), str(_HERE / "host.cpp")], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        self._library = ctypes.CDLL(str(library))
+        """
+        Args:
+            folder: where libraries lie.
+        """
+        self._folder = folder
+        self._library = ctypes.CDLL(str(compiled(folder / "host.so", HERE / "host.cpp", f"-I{KERNELS}")))
         self._library.layout_of.restype = ctypes.c_char_p
         self._library.enumerators.restype = ctypes.POINTER(ctypes.c_int)
         self._library.half_bits.argtypes = [ctypes.c_float]
@@ -43,7 +32,7 @@ class HostKernels:
 
     def run(
         self,
-        name: KernelName,
+        name: str,
         grid: Dimensions,
         block: Dimensions,
         arguments: Callable[[Place], Sequence[NDArray[Any]]],
@@ -53,7 +42,9 @@ class HostKernels:
         args = arguments(address)
         pointers = (ctypes.c_void_p * len(args))(*(argument.ctypes.data for argument in args))
         three = ctypes.c_uint * 3
-        getattr(self._library, f"launch_{name}")(three(*grid), three(*block), pointers)
+        file = next(file for file, kernels in ENTRY_POINTS.items() if name in kernels)
+        library = ctypes.CDLL(str(kernel_library(self._folder, file)))
+        getattr(library, f"host_{name}")(three(*grid), three(*block), pointers)
 
     def fields(self, structure: str) -> dict[str, int]:
         """Offset in bytes of each field of a C structure; under `sizeof`, its size."""

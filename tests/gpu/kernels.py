@@ -3,29 +3,43 @@
 import ctypes
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.gpu.compiler import ENTRY_POINTS, compile_kernels
-from app.gpu.device import Capability, DeviceMemory, Gpu, PinnedMemory, Stream
-from app.gpu.structures import DRAW_BLOCK, FIND_BLOCK
+from app.gpu.compiler import ENTRY_POINTS, KernelFile, compile_kernels
+from app.gpu.device import Capability, DeviceMemory, Gpu, Kernel, Module, PinnedMemory, Stream
+from app.gpu.structures import (
+    CORNER_BLOCK,
+    DRAW_BLOCK,
+    FIND_BLOCK,
+    FOLLOW_BLOCK,
+    PIXEL_BLOCK,
+    TEMPLATE_BLOCK,
+)
 
-KernelName = Literal["draw_canvas", "find_detections"]
 Dimensions = tuple[int, int, int]
 ALONE: Dimensions = (1, 1, 1)
+_USUAL_BLOCKS = {
+    "draw_canvas": DRAW_BLOCK,
+    "find_detections": FIND_BLOCK,
+    "follow_points": FOLLOW_BLOCK,
+    "find_corners": CORNER_BLOCK,
+    "sample_templates": TEMPLATE_BLOCK,
+}
+"""Of all others: PIXEL_BLOCK."""
 
 Place = Callable[[NDArray[Any]], NDArray[np.uint64]]
 """Puts an array where the kernel reaches it; gives the pointer as the kernel's argument."""
 
 
 class Kernels(Protocol):
-    """Both kernels, somewhere."""
+    """All kernels, somewhere."""
 
     def run(
         self,
-        name: KernelName,
+        name: str,
         grid: Dimensions,
         block: Dimensions,
         arguments: Callable[[Place], Sequence[NDArray[Any]]],
@@ -42,32 +56,38 @@ class Kernels(Protocol):
 
 
 class GpuKernels:
-    """Both kernels on a GPU."""
+    """All kernels on a GPU."""
 
     def __init__(self, gpu: Gpu, compile_file: Callable[[Any, Capability], bytes] = compile_kernels) -> None:
         self._gpu = gpu
-        self._modules = {entry: gpu.load(compile_file(file, gpu.capability)) for file, entry in ENTRY_POINTS.items()}
+        self._modules: dict[KernelFile, Module] = {}
+        self._compile = compile_file
 
     def close(self) -> None:
         """Give the GPU's memory back."""
         for module in self._modules.values():
             module.close()
 
+    def _kernel(self, name: str) -> Kernel:
+        file = next(file for file, kernels in ENTRY_POINTS.items() if name in kernels)
+        if file not in self._modules:
+            self._modules[file] = self._gpu.load(self._compile(file, self._gpu.capability))
+        return self._modules[file].kernel(name)
+
     def run(
         self,
-        name: KernelName,
+        name: str,
         grid: Dimensions,
         block: Dimensions,
         arguments: Callable[[Place], Sequence[NDArray[Any]]],
         results: Sequence[NDArray[Any]],
     ) -> None:
         self._gpu.make_current()
-        usual = DRAW_BLOCK if name == "draw_canvas" else FIND_BLOCK
+        usual = _USUAL_BLOCKS.get(name, PIXEL_BLOCK)
         with ExitStack() as stack:
             placed = _Placed(self._gpu, stack)
             given = arguments(placed.place)
-            kernel = self._modules[name].kernel(name)
-            placed.stream.launch(kernel, grid, usual if block == ALONE else block, given)
+            placed.stream.launch(self._kernel(name), grid, usual if block == ALONE else block, given)
             placed.fetch(results)
 
 

@@ -13,6 +13,11 @@ STRUCTURES = {
     "InputLayout": structures.INPUT_LAYOUT,
     "PredictionSet": structures.PREDICTION_SET,
     "FoundDetections": structures.FOUND_DETECTIONS,
+    "LumaPlane": structures.LUMA_PLANE,
+    "FlowJob": structures.FLOW_JOB,
+    "PointSearch": structures.POINT_SEARCH,
+    "FollowedPoint": structures.FOLLOWED_POINT,
+    "CameraMap": structures.CAMERA_MAP,
 }
 
 
@@ -34,6 +39,7 @@ def test_numbers_mean_the_same(host_kernels: HostKernels) -> None:
         structures.MAX_DETECTIONS,
         structures.MAX_CLASSES.bit_length() - 1,
         structures.MAX_PREDICTIONS.bit_length() - 1,
+        structures.MAX_LEVELS,
     ]
 
 

@@ -19,8 +19,8 @@ from app.detect.gpu.network import DeviceTensor
 from app.detect.preprocess import Preprocessing
 from app.detect.recognise import ImageInput
 from app.detect.selection import Thresholds
-from app.gpu.compiler import ENTRY_POINTS, KernelFile, compile_kernels
-from app.gpu.device import Capability, Gpu, Kernel, Stream
+from app.gpu.compiler import KernelFile, compile_kernels
+from app.gpu.device import Capability, Gpu, Stream
 from app.gpu.structures import (
     DRAW_BLOCK,
     FIND_BLOCK,
@@ -55,16 +55,15 @@ class DetectionKernels:
             KernelsNotCompiled: NVRTC is missing or fails.
             GpuFailed: the GPU does not take what was compiled.
         """
-        self._modules = {name: gpu.load(compile_file(name, gpu.capability)) for name in ENTRY_POINTS}
-        self._draw = self._kernel("canvas")
-        self._find = self._kernel("detections")
-
-    def _kernel(self, name: KernelFile) -> Kernel:
-        return self._modules[name].kernel(ENTRY_POINTS[name])
+        files: tuple[KernelFile, ...] = ("canvas", "detections")
+        self._modules = [gpu.load(compile_file(file, gpu.capability)) for file in files]
+        drawing, finding = self._modules
+        self._draw = drawing.kernel("draw_canvas")
+        self._find = finding.kernel("find_detections")
 
     def close(self) -> None:
         """Give the GPU's memory back."""
-        for module in self._modules.values():
+        for module in self._modules:
             module.close()
 
     def draw(

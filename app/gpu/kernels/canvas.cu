@@ -4,6 +4,7 @@
 // Compile without contraction to fused multiply-add: it would round differently.
 
 #include "half.h"
+#include "sampling.h"
 #include "structures.h"
 
 namespace {
@@ -11,14 +12,6 @@ namespace {
 constexpr int TILE_WIDTH = 64;
 constexpr int TILE_HEIGHT = 16;
 constexpr int COPIES_AT_ONCE = 64;  // as many as the mask of those that touch a tile has bits
-constexpr int WEIGHT_ONE = 2048;
-
-// Where along one axis of a plane the pixels of a patch come from.
-struct Axis {
-    double scale;  // source pixels per target pixel
-    int origin;
-    int size;
-};
 
 struct Patch {
     Axis luma_x, luma_y, chroma_x, chroma_y;
@@ -26,27 +19,9 @@ struct Patch {
     int is_half;
 };
 
-// The two source pixels between which a target pixel lies, both the outermost beyond it; weights sum to WEIGHT_ONE.
-struct Taps {
-    int low, high;
-    int low_weight, high_weight;
-};
-
-struct Plane {
-    const unsigned char* pixels;
-    int pitch;
-    int width, height;
-};
-
 struct Bgr {
     int blue, green, red;
 };
-
-__device__ inline int clamped(int value, int low, int high) { return min(max(value, low), high); }
-
-__device__ Axis make_axis(int first, int last, int target_size) {
-    return Axis{static_cast<double>(last - first) / target_size, first, last - first};
-}
 
 __device__ Axis make_chroma_axis(int first, int last, int target_size) {
     return make_axis(first / 2, (last + 1) / 2, target_size);
@@ -69,35 +44,6 @@ __device__ Patch make_patch(const PatchCopy& copy) {
 
 __device__ bool touches(const PatchCopy& copy, int x1, int y1, int x2, int y2) {
     return copy.target[0] < x2 && copy.target[2] > x1 && copy.target[1] < y2 && copy.target[3] > y1;
-}
-
-// The place is worked out in double and kept in float, as OpenCV does: in large patches the weights show it.
-__device__ Taps make_taps(const Axis& axis, int position) {
-    const float place = static_cast<float>((position + 0.5) * axis.scale - 0.5);
-    const float whole = floorf(place), share = place - whole;
-    const int low = static_cast<int>(whole);
-    return Taps{axis.origin + clamped(low, 0, axis.size - 1), axis.origin + clamped(low + 1, 0, axis.size - 1),
-                static_cast<int>(rintf((1.0f - share) * WEIGHT_ONE)), static_cast<int>(rintf(share * WEIGHT_ONE))};
-}
-
-template <int STEP>
-__device__ int pixel(const Plane& plane, bool is_half, int x, int y, int channel) {
-    if (!is_half) {
-        return plane.pixels[static_cast<size_t>(y) * plane.pitch + x * STEP + channel];
-    }
-    const unsigned char* upper = plane.pixels + static_cast<size_t>(2 * y) * plane.pitch + channel;
-    const unsigned char* lower = 2 * y + 1 < plane.height ? upper + plane.pitch : upper;
-    const int left = 2 * x * STEP, right = min(2 * x + 1, plane.width - 1) * STEP;
-    return (upper[left] + upper[right] + lower[left] + lower[right] + 2) >> 2;
-}
-
-template <int STEP>
-__device__ int sample(const Plane& plane, bool is_half, const Taps& across, const Taps& down, int channel) {
-    const int upper = pixel<STEP>(plane, is_half, across.low, down.low, channel) * across.low_weight +
-                      pixel<STEP>(plane, is_half, across.high, down.low, channel) * across.high_weight;
-    const int lower = pixel<STEP>(plane, is_half, across.low, down.high, channel) * across.low_weight +
-                      pixel<STEP>(plane, is_half, across.high, down.high, channel) * across.high_weight;
-    return (((upper >> 4) * down.low_weight >> 16) + ((lower >> 4) * down.high_weight >> 16) + 2) >> 2;
 }
 
 __device__ int stretched_luma(int code) { return clamped(((code - 16) * 510 + 219) / 438, 0, 255); }

@@ -7,7 +7,7 @@ enum TensorType { UINT8_TENSOR = 0, FLOAT32_TENSOR = 1, FLOAT16_TENSOR = 2 };
 
 enum Family { YOLOX = 0, YOLO = 1, YOLOV8 = 2, NANODET = 3, NANODET_PLUS = 4, FASTESTDET = 5 };
 
-enum Capacity { MAX_OUTPUTS = 8, MAX_STRIDES = 4, MAX_DETECTIONS = 512, CLASS_BITS = 12, PREDICTION_BITS = 20 };
+enum Capacity { MAX_OUTPUTS = 8, MAX_STRIDES = 4, MAX_DETECTIONS = 512, CLASS_BITS = 12, PREDICTION_BITS = 20, MAX_LEVELS = 4 };
 
 // One canvas of a batch: the frame that its patches are cut from, and which copies are its own.
 struct CanvasJob {
@@ -62,4 +62,42 @@ struct FoundDetections {
     float boxes[MAX_DETECTIONS][4];
     float scores[MAX_DETECTIONS];
     int class_ids[MAX_DETECTIONS];
+};
+
+// A plane of 8-bit luma.
+struct LumaPlane {
+    unsigned long long pixels;
+    int pitch;  // bytes from row to row
+    int width;
+    int height;
+};
+
+// Two frames whose points are followed from one to the other, each with its luma halved again and again.
+struct FlowJob {
+    LumaPlane earlier[MAX_LEVELS];
+    LumaPlane later[MAX_LEVELS];
+    int n_levels;
+    int n_points;
+    int max_steps;      // on each level
+    float last_step_px;  // a step as short as that is the last one
+};
+
+// x, y from the middle of the first pixel.
+struct PointSearch {
+    float start[2];  // in the earlier frame
+    float guess[2];  // in the later one
+};
+
+struct FollowedPoint {
+    float there[2];  // in the later frame
+    float back[2];   // from there in the earlier one
+    float min_eigenvalue;
+    int has_converged;  // there and back
+};
+
+// Where in the earlier frame a pixel of the later one comes from: (x, y, 1) times these.
+struct CameraMap {
+    float x[3];
+    float y[3];
+    int is_used;  // else it stays where it is
 };

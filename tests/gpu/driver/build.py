@@ -1,16 +1,11 @@
-"""Compiles the simulated driver, and kernels for it, each once in a test run."""
+"""The simulated driver, and kernels for it."""
 
-import fcntl
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-
-import app.gpu
-from app.gpu.compiler import ENTRY_POINTS, KernelFile
+from app.gpu.compiler import KernelFile
 from app.gpu.device import Capability
+from tests.gpu.build import compiled, kernel_library
 
 VARIABLE = "FLEXPATCH_SIMULATED_GPU"
 """Names the simulated driver's file in processes that use it; kernels lie beside."""
@@ -19,29 +14,22 @@ CAPABILITY: Capability = (8, 9)
 """Of the simulated GPU."""
 
 _HERE = Path(__file__).parent
-_KERNELS = Path(app.gpu.__file__).parent / "kernels"
-_OPTIONS = ("-std=c++20", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Werror")
 
 
 def simulated_driver(folder: Path) -> Path:
-    """The driver's file, in a folder from which `LD_LIBRARY_PATH` makes it the driver of a new process.
-
-    Skips the test where there is no compiler.
-    """
-    return _compiled(folder / "libcuda.so.1", "driver.cpp", "-fvisibility=hidden", "-Wl,-soname,libcuda.so.1")
+    """The driver's file, in a folder from which `LD_LIBRARY_PATH` makes it the driver of a new process."""
+    return compiled(folder / "libcuda.so.1", _HERE / "driver.cpp", "-Wl,-soname,libcuda.so.1")
 
 
 def host_image(name: KernelFile, compute_capability: Capability = CAPABILITY) -> bytes:
     """What the simulated driver loads for a file of kernels; stands in for `app.gpu.compiler.compile_kernels`."""
     assert compute_capability == CAPABILITY
-    kernel = ENTRY_POINTS[name]
-    options = [f'-DSOURCE="{name}.cu"', f"-DKERNEL={kernel}", f"-I{_HERE.parent}", f"-I{_KERNELS}"]
-    return _image(_compiled(_folder() / f"{name}.so", "kernel.cpp", *options, "-Wno-unknown-pragmas"))
+    return _image(kernel_library(_folder(), name))
 
 
 def example_image() -> bytes:
     """The kernels of example.cpp, `describe` and `add`."""
-    return _image(_compiled(_folder() / "example.so", "example.cpp"))
+    return _image(compiled(_folder() / "example.so", _HERE / "example.cpp"))
 
 
 def _folder() -> Path:
@@ -50,19 +38,3 @@ def _folder() -> Path:
 
 def _image(library: Path) -> bytes:
     return os.fsencode(library) + b"\0"
-
-
-def _compiled(library: Path, source: str, *options: str) -> Path:
-    """Compile, or wait until another process has."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ to compile a simulated GPU driver")
-    with Path(f"{library}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not library.exists():
-            unfinished = Path(f"{library}.unfinished")
-            command = [compiler, *_OPTIONS, *options, "-o", str(unfinished), str(_HERE / source), "-ldl"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command
-            assert done.returncode == 0, done.stderr
-            unfinished.replace(library)
-    return library

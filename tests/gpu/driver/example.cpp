@@ -5,6 +5,8 @@ struct Pair {
     int second;
 };
 
+#pragma GCC visibility push(default)
+
 extern "C" {
 
 extern const unsigned long long simulated_describe_sizes[] = {sizeof(long long*), sizeof(unsigned char), sizeof(Pair),
