@@ -11,13 +11,13 @@ from app.core.manifest import MANIFEST
 from app.detect.backends import BackendEvents, DetectorModel
 from app.detect.background import MOST_AT_ONCE
 from app.detect.detector import DetectorChoices
-from app.detect.gpu.machine import GpuMachine
 from app.detect.loader import check_listed
 from app.detect.opening import BackendChoices, ModelOpener
 from app.detect.tensorrt.on_demand import EngineBuilds
 from app.detect.tensorrt.options import EngineOptions
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.failure_file import load_failure_model
+from app.gpu.machine import GpuMachine
 from app.offline.training.pickled import SUFFIXES as PICKLED_SUFFIXES
 from app.offline.training.pickled import load_pickled_model
 

@@ -28,8 +28,9 @@ from app.detect.backends import (
 from app.detect.cores import available_cores
 from app.detect.detector import DetectorChoices, NetworkDetector
 from app.detect.gpu.detector import GpuModel
-from app.detect.gpu.machine import GpuMachine, OnGpu
+from app.detect.gpu.kernels import DetectionKernels
 from app.detect.gpu.network import DeviceNetwork
+from app.detect.gpu.on_gpu import OnGpu
 from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.detect.loader import ENGINE_SUFFIXES
 from app.detect.onnx import load_on_processor
@@ -40,6 +41,7 @@ from app.detect.tensorrt.library import Library, find_library
 from app.detect.tensorrt.on_demand import EngineBuilds, OnDone
 from app.detect.tensorrt.options import USUAL_CANVAS, EngineOptions
 from app.detect.tensorrt.runtime import TensorRtNetwork
+from app.gpu.machine import GpuMachine
 
 logger = logging.getLogger(__name__)
 
@@ -140,13 +142,22 @@ class ModelOpener:
 
     def _has_gpu(self) -> bool:
         try:
-            self._machine.opened()
+            self._kernels()
         except GpuError:
             return False
         return True
 
+    def _kernels(self) -> DetectionKernels:
+        """Without which a GPU is of no use.
+
+        Raises:
+            GpuError: there is none, or none for which they can be compiled.
+        """
+        return DetectionKernels(self._machine.opened().kernels)
+
     def _on_tensorrt(self, path: Path, choices: DetectorChoices) -> Loaded:
         opened = self._machine.opened()
+        self._kernels()
         library = find_library(opened.gpu.capability).required()
         cache = EngineCache(self._choices.engine_folder, library)
         key = cache.key(path, opened.gpu.capability, self._choices.engine)
@@ -251,8 +262,7 @@ class ModelOpener:
         return DetectorModel(facts, [candidate], self._events, is_shared=self._choices.shares_batches)
 
     def _gpu_model(self, name: str, network: DeviceNetwork, choices: DetectorChoices) -> GpuModel:
-        opened = self._machine.opened()
-        return GpuModel(name, network, opened.gpu, opened.kernels, self._clock, choices=choices)
+        return GpuModel(name, network, self._machine.opened().gpu, self._kernels(), self._clock, choices=choices)
 
 
 def _names(wanted: Backend) -> tuple[BackendName, ...]:

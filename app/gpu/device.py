@@ -33,6 +33,7 @@ _NO_GPU = frozenset(
         "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE",
     }
 )
+_MEGABYTE = 1024 * 1024
 _EXTRA = "pip install 'flexpatch-service[gpu]'"
 
 
@@ -304,6 +305,15 @@ class Gpu:
         self.make_current()
         free, total = call("cuMemGetInfo")
         return GpuMemory(int(free), int(total))
+
+    def check_room(self, reserve_bytes: int) -> None:
+        """Raises GpuMemoryShort unless so much is free for others."""
+        memory = self.memory()
+        if memory.free < reserve_bytes:
+            raise GpuMemoryShort(
+                f"The GPU has no room for another session: {memory.free // _MEGABYTE} of "
+                f"{memory.total // _MEGABYTE} MB would stay free, and {reserve_bytes // _MEGABYTE} must."
+            )
 
     def allocate(self, n_bytes: int) -> DeviceMemory:
         """Raises GpuMemoryShort if there is not so much."""

@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from app.detect.gpu.on_gpu import OnGpu
 
 from app.core.clock import SystemClock
 from app.core.types import Size
 from app.detect.backends import Candidate, DetectorModel, ModelFacts, OnProcessor
 from app.detect.gpu.detector import GpuModel
 from app.detect.gpu.kernels import DetectionKernels
-from app.detect.gpu.machine import OnGpu
 from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.gpu.device import Gpu
+from app.gpu.loading import LoadedKernels
 from app.gpu.structures import INPUT_LAYOUT
 from tests.detect.conftest import on_processor
 from tests.gpu.engines import SHIPPED, engine_network
@@ -27,7 +28,7 @@ _NOWHERE = 16
 def main(backend: str, folder: Path) -> None:
     """Look, have the GPU fail, and look again."""
     gpu = Gpu()
-    kernels = DetectionKernels(gpu)
+    kernels = DetectionKernels(LoadedKernels(gpu))
     is_onnx = backend == "onnxruntime-cuda"
     network = OnnxDeviceNetwork(SHIPPED, gpu.ordinal) if is_onnx else engine_network(gpu, folder, SHIPPED)
     model = GpuModel("nano", network, gpu, kernels, SystemClock())

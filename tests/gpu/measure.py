@@ -33,6 +33,7 @@ from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.detect.tensorrt.library import find_library
 from app.detect.tensorrt.options import EngineOptions, Precision
 from app.gpu.device import Gpu
+from app.gpu.loading import LoadedKernels
 from app.ingest.source import open_source
 from tests.detect.conftest import on_processor
 from tests.gpu.engines import SHIPPED, engine_network
@@ -68,7 +69,7 @@ def report(options: argparse.Namespace, stack: ExitStack) -> Row:
     """Everything, as one document."""
     gpu = Gpu()
     stack.callback(gpu.close)
-    kernels = stack.enter_context(closing(DetectionKernels(gpu)))
+    kernels = DetectionKernels(stack.enter_context(closing(LoadedKernels(gpu))))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     search = find_library(gpu.capability)
     pictures = frames()

@@ -25,6 +25,7 @@ from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.detect.tensorrt.library import find_library
 from app.detect.tensorrt.options import EngineOptions
 from app.gpu.device import Gpu
+from app.gpu.loading import LoadedKernels
 from app.offline.engines import canvases_of
 from tests.detect.conftest import on_processor
 from tests.detect.graphs import constant_model
@@ -45,8 +46,8 @@ class MakeNetwork(Protocol):
 
 @pytest.fixture(scope="session")
 def gpu_kernels(real_gpu: Gpu) -> Iterator[DetectionKernels]:
-    with closing(DetectionKernels(real_gpu)) as kernels:
-        yield kernels
+    with closing(LoadedKernels(real_gpu)) as loaded:
+        yield DetectionKernels(loaded)
 
 
 @pytest.fixture(scope="session")

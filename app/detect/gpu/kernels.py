@@ -1,6 +1,6 @@
 """The two kernels of detection, ready on one GPU, and the arguments that they take."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from app.detect.gpu.network import DeviceTensor
 from app.detect.preprocess import Preprocessing
 from app.detect.recognise import ImageInput
 from app.detect.selection import Thresholds
-from app.gpu.compiler import KernelFile, compile_kernels
-from app.gpu.device import Capability, Gpu, Stream
+from app.gpu.device import Stream
+from app.gpu.loading import LoadedKernels
 from app.gpu.structures import (
     DRAW_BLOCK,
     FIND_BLOCK,
@@ -37,8 +37,6 @@ from app.gpu.structures import (
     TensorType,
 )
 
-Compile = Callable[[KernelFile, Capability], bytes]
-
 _TENSOR_TYPES = {"uint8": TensorType.UINT8, "float32": TensorType.FLOAT32, "float16": TensorType.FLOAT16}
 _POWER_OF_OBJECTNESS = 0.6
 """FastestDet's."""
@@ -47,24 +45,14 @@ _POWER_OF_OBJECTNESS = 0.6
 class DetectionKernels:
     """Both kernels on one GPU. Any thread may use them."""
 
-    def __init__(self, gpu: Gpu, compile_file: Compile = compile_kernels) -> None:
+    def __init__(self, loaded: LoadedKernels) -> None:
         """
-        Args:
-            compile_file: from a file of kernels to machine code.
         Raises:
             KernelsNotCompiled: NVRTC is missing or fails.
             GpuFailed: the GPU does not take what was compiled.
         """
-        files: tuple[KernelFile, ...] = ("canvas", "detections")
-        self._modules = [gpu.load(compile_file(file, gpu.capability)) for file in files]
-        drawing, finding = self._modules
-        self._draw = drawing.kernel("draw_canvas")
-        self._find = finding.kernel("find_detections")
-
-    def close(self) -> None:
-        """Give the GPU's memory back."""
-        for module in self._modules:
-            module.close()
+        self._draw = loaded.kernel("canvas", "draw_canvas")
+        self._find = loaded.kernel("detections", "find_detections")
 
     def draw(
         self, stream: Stream, *, jobs: int, copies: int, tensor: int, size: Size, batch: int, layout: NDArray[Any]

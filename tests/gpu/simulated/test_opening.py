@@ -17,12 +17,12 @@ from app.core.errors import BackendFailed, EngineUnfit, GpuMissing, ModelUnreada
 from app.core.types import Size, close_detector
 from app.detect.backends import Backend, DetectorModel, ModelDetector
 from app.detect.detector import DetectorChoices
-from app.detect.gpu.machine import GpuMachine
 from app.detect.opening import BackendChoices, ModelOpener
 from app.detect.tensorrt.engine_file import EngineKey, write_engine
 from app.detect.tensorrt.on_demand import EngineBuilds, OnDone
 from app.detect.tensorrt.options import EngineOptions
 from app.gpu.device import Gpu
+from app.gpu.machine import GpuMachine
 from tests.detect.conftest import canvas_with, on_processor
 from tests.detect.graphs import square_finder
 from tests.gpu.driver.build import CAPABILITY, host_image

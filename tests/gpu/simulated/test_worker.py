@@ -22,12 +22,13 @@ from app.core.types import (
 )
 from app.detect.gpu.detector import GpuModel
 from app.detect.gpu.kernels import DetectionKernels
-from app.detect.gpu.machine import OnGpu
+from app.detect.gpu.on_gpu import OnGpu
 from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.detect.tensorrt.engine_file import EngineFile
 from app.detect.tensorrt.library import Library
 from app.detect.tensorrt.runtime import TensorRtContext, TensorRtNetwork
 from app.gpu.device import Gpu
+from app.gpu.loading import LoadedKernels
 from app.vision.cpu import CpuVision
 from tests.detect.conftest import canvas_with, on_processor
 from tests.detect.graphs import any_sized_detr, constant_model, sized_detr, square_finder
@@ -48,7 +49,7 @@ def module(driver: SimulatedDriver) -> FakeTensorRt:
 def make(gpu: Gpu, module: FakeTensorRt) -> Iterator[Callable[[Path], GpuModel]]:
     """Makes a model of an ONNX file, on the simulated GPU."""
     with ExitStack() as stack:
-        kernels = stack.enter_context(closing(DetectionKernels(gpu, host_image)))
+        kernels = DetectionKernels(stack.enter_context(closing(LoadedKernels(gpu, host_image))))
 
         def make_model(path: Path, *, uses_graphs: bool = True) -> GpuModel:
             file = EngineFile(path, path.read_bytes(), None, {})
@@ -326,7 +327,8 @@ def test_sessions_are_admitted_while_memory_stays_free(
 
 def test_onnx_runtime_works_on_the_same_memory(gpu: Gpu, path: Path) -> None:
     usual = on_processor(path)
-    with closing(DetectionKernels(gpu, host_image)) as kernels:
+    with closing(LoadedKernels(gpu, host_image)) as loaded:
+        kernels = DetectionKernels(loaded)
         model = GpuModel("finder", OnnxDeviceNetwork(path, device="cpu"), gpu, kernels, SystemClock())
         with closing(model.open()) as detector:
             assert detector.backend == "onnxruntime-cpu"

@@ -53,9 +53,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
                     threading.Thread(target=_pump, args=(source, target), daemon=True).start()
 
 
-def _both_ends(
-    connection: socket.socket, context: ssl.SSLContext, port: int
-) -> tuple[socket.socket, socket.socket]:
+def _both_ends(connection: socket.socket, context: ssl.SSLContext, port: int) -> tuple[socket.socket, socket.socket]:
     """The client behind TLS and the camera; where one of them is not to be had, the other is closed too."""
     with ExitStack() as opened:
         opened.callback(connection.close)
