@@ -1,4 +1,4 @@
-"""Detectors and failure models as the settings choose them: for the service, and for every command."""
+"""Detectors, vision and failure models as the settings choose them: for the service, and for every command."""
 
 import sys
 from functools import partial
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from app.config import Settings
 from app.core.clock import Clock
-from app.core.errors import ModelUnreadable
+from app.core.errors import GpuError, ModelUnreadable
 from app.core.manifest import MANIFEST
-from app.detect.backends import BackendEvents, DetectorModel
+from app.detect.backends import BackendEvents, DetectorModel, NoEvents
 from app.detect.background import MOST_AT_ONCE
 from app.detect.detector import DetectorChoices
 from app.detect.loader import check_listed
@@ -20,6 +20,7 @@ from app.flexpatch.failure_file import load_failure_model
 from app.gpu.machine import GpuMachine
 from app.offline.training.pickled import SUFFIXES as PICKLED_SUFFIXES
 from app.offline.training.pickled import load_pickled_model
+from app.vision.opening import VisionOpener
 
 _HERE = Path(__file__).resolve().parent
 SHIPPED_MODELS = _HERE / "models" if (_HERE / "models").is_dir() else _HERE.parent / "models"
@@ -65,6 +66,23 @@ def model_opener(
     )
     builds = EngineBuilds(partial(_build_command, settings))
     return ModelOpener(choices, GpuMachine(settings.gpu), builds, clock, events)
+
+
+def vision_opener(settings: Settings, opener: ModelOpener, events: BackendEvents | None = None) -> VisionOpener:
+    """What makes the vision of each stream, as the settings ask for it.
+
+    Args:
+        opener: of detectors, whose GPU is shared.
+        events: is told what becomes of backends.
+    Raises:
+        GpuError: the settings demand a GPU, and there is none that can be used.
+    """
+    told = events or NoEvents()
+
+    def on_failure(error: GpuError) -> None:
+        told.backend_failed("vision", "gpu", "cpu", type(error).__name__)
+
+    return VisionOpener(settings.vision, opener.machine, lambda: opener.may_use_gpu, on_failure)
 
 
 def open_model(opener: ModelOpener, settings: Settings, path: Path, family: str | None) -> DetectorModel:

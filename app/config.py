@@ -18,6 +18,7 @@ from app.detect.backends import Backend
 from app.detect.tensorrt.options import LARGEST_SIDE_PX, Precision
 from app.flexpatch.config import PipelineConfig
 from app.telemetry.logs import redact
+from app.vision.opening import VisionChoice
 
 _PREFIX = "FLEXPATCH_"
 _NOT_OURS = {"FLEXPATCH_DATA"}
@@ -126,7 +127,12 @@ class Settings(BaseSettings):
         description="What runs detectors: auto (the first that can), tensorrt, onnxruntime-cuda, openvino, "
         "onnxruntime-cpu.",
     )
-    gpu: int = Field(0, ge=0, description="CUDA's number of the GPU that detectors run on.")
+    gpu: int = Field(0, ge=0, description="CUDA's number of the GPU that detectors and vision run on.")
+    vision: VisionChoice = Field(
+        "auto",
+        description="Where optical flow and all other work on pixels is done: auto (on the GPU where the detector is), "
+        "gpu, cpu.",
+    )
     gpu_sharing: Literal["session", "batch"] = Field(
         "session",
         description="On a GPU, each session works by itself (session), or canvases of several go together (batch).",

@@ -25,12 +25,12 @@ from app.api.middleware import BodyLimitMiddleware, OriginMiddleware, RequestMid
 from app.api.schemas import SessionCreate
 from app.api.services import ApiOptions, Check, Services
 from app.api.sessions import spec_of
-from app.chosen_models import failure_model, model_folders, model_opener, open_model
+from app.chosen_models import failure_model, model_folders, model_opener, open_model, vision_opener
 from app.config import Settings
 from app.core.clock import Clock, SystemClock
 from app.core.errors import FlexPatchError, SettingsError
-from app.core.types import Detector, Picture, Size, Vision
-from app.detect.backends import DetectorModel, ModelDetector
+from app.core.types import Detector, Picture, Size
+from app.detect.backends import DetectorModel
 from app.detect.background import DetectionQueue
 from app.detect.cores import available_cores
 from app.detect.loader import DetectorStore
@@ -56,8 +56,8 @@ from app.sessions.store import SessionStore
 from app.telemetry.gpu import watch_gpus
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracer, open_tracer
-from app.vision.cpu import CpuVision, share_cores
-from app.vision.ordering import OrderingVision
+from app.vision.cpu import share_cores
+from app.vision.opening import VisionOpener
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def create_app(
         tracer = _tracer(settings)
         if tracer:
             undo.callback(tracer.close)
-        tools = _session_tools(settings, clock, wall_s, metrics, detection.queue)
+        tools = _session_tools(settings, clock, wall_s, metrics, detection)
         if tracer:
             tools = replace(tools, trace=tracer.frame)
         if make_pipeline:
@@ -138,12 +138,13 @@ def _tracer(settings: Settings) -> Tracer | None:
 
 @dataclass(frozen=True, slots=True)
 class _Detection:
-    """What looks at canvases for all sessions."""
+    """What looks at frames and canvases for all sessions."""
 
     catalogue: DetectorCatalogue
     queue: DetectionQueue
     models: DetectorStore[DetectorModel]
     opener: ModelOpener
+    visions: VisionOpener
 
     def close(self) -> None:
         """Once there are no sessions: end threads and builds, give the GPU back."""
@@ -164,6 +165,7 @@ def _detection(settings: Settings, clock: Clock, metrics: Metrics, detector: Det
     folders = model_folders(settings)
     models = DetectorStore(partial(open_model, opener, settings), folders)
     try:
+        visions = vision_opener(settings, opener, metrics)
         default = detector or models.get(settings.detector, settings.detector_family)
     except BaseException:
         opener.close()
@@ -171,11 +173,11 @@ def _detection(settings: Settings, clock: Clock, metrics: Metrics, detector: Det
     cores = available_cores()
     at_once = max(1, cores // (settings.detector_threads or cores))
     queue = DetectionQueue(clock, max(at_once, _STREAMS_AT_ONCE) if opener.may_use_gpu else at_once)
-    return _Detection(DetectorCatalogue(default, folders, models.get), queue, models, opener)
+    return _Detection(DetectorCatalogue(default, folders, models.get), queue, models, opener, visions)
 
 
 def _session_tools(
-    settings: Settings, clock: Clock, wall_s: Callable[[], float], metrics: Metrics, queue: DetectionQueue
+    settings: Settings, clock: Clock, wall_s: Callable[[], float], metrics: Metrics, detection: _Detection
 ) -> SessionTools:
     streams = Opener(
         parse_policy(settings.source_allow),
@@ -188,8 +190,8 @@ def _session_tools(
         clock=clock,
         wall_s=wall_s,
         decode=partial(_decode, settings.max_pixels),
-        make_pipeline=partial(_make_pipeline, clock, failure_model(settings)),
-        ask=queue.ask,
+        make_pipeline=partial(_make_pipeline, clock, failure_model(settings), detection.visions),
+        ask=detection.queue.ask,
         metrics=metrics,
         give_back_memory=give_back_memory,
         result_log_size=settings.result_log_size,
@@ -416,13 +418,6 @@ def _decode(max_pixels: int, data: bytes, expected_size: Size | None) -> Picture
 
 
 def _make_pipeline(
-    clock: Clock, failure_model: FailureModel, detector: Detector, config: PipelineConfig
+    clock: Clock, failure_model: FailureModel, visions: VisionOpener, detector: Detector, config: PipelineConfig
 ) -> FramePipeline:
-    return Pipeline(vision_for(detector), detector, config, failure_model, clock)
-
-
-def vision_for(detector: Detector) -> Vision:
-    """The vision that leaves to the detector what it does itself."""
-    if isinstance(detector, ModelDetector):
-        return OrderingVision(lambda: detector.draws)
-    return CpuVision()
+    return Pipeline(visions.open(detector), detector, config, failure_model, clock)

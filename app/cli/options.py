@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from app.chosen_models import model_folders, model_opener, open_model
+from app.chosen_models import model_folders, model_opener, open_model, vision_opener
 from app.config import Settings
 from app.core.clock import SystemClock
 from app.core.errors import SettingsError
 from app.core.types import Detector, Size
 from app.detect.families import FAMILIES
 from app.detect.loader import find_model
+from app.vision.opening import VisionOpener
 
 DetectorOption = Annotated[
     Path | None,
@@ -34,9 +35,15 @@ FamilyOption = Annotated[
 
 def open_detector(settings: Settings) -> Detector:
     """The detector that the settings name, on the backend that they ask for."""
+    return open_with_vision(settings)[0]
+
+
+def open_with_vision(settings: Settings) -> tuple[Detector, VisionOpener]:
+    """The same, and what makes the vision that goes with it."""
     opener = model_opener(settings, SystemClock(), waits_for_engines=True)
     path = find_model(settings.detector, model_folders(settings))
-    return open_model(opener, settings, path, settings.detector_family).open()
+    visions = vision_opener(settings, opener)
+    return open_model(opener, settings, path, settings.detector_family).open(), visions
 
 
 def parse_size(option: str, text: str, example: str) -> Size:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from app.chosen_models import failure_model
 from app.cli.endings import ReaderLeft, ended_in_order
-from app.cli.options import DetectorOption, FamilyOption, open_detector, parse_size
+from app.cli.options import DetectorOption, FamilyOption, open_with_vision, parse_size
 from app.cli.terminal import progress_bar, say
 from app.config import Settings, load_settings
 from app.core.errors import SettingsError
@@ -81,7 +81,7 @@ def run_command(
         stream = stack.enter_context(open_source(source, fps=fps))
         if destination and max_frames is None and isinstance(stream, StreetSource) and stream.n_frames is None:
             raise SettingsError("The synthetic street never ends: add --max-frames N.")
-        model = open_detector(settings)
+        model, visions = open_with_vision(settings)
         sinks: list[Sink] = []
         if destination:
             file = output_file(destination, _session_name(source), stream.size, fps=stream.fps, draws_patches=patches)
@@ -91,7 +91,8 @@ def run_command(
         console = Console(stderr=True)
         with _progress(console, stream, max_frames, is_quiet=json) as advance:
             try:
-                summary = run(stream, model, failure_model(settings), options, [*sinks, advance])
+                vision = visions.open(model)
+                summary = run(stream, model, failure_model(settings), options, [*sinks, advance], vision=vision)
             except KeyboardInterrupt:
                 say(console, f"Interrupted; {destination} is not written." if destination else "Interrupted.")
                 raise

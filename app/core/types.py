@@ -136,6 +136,18 @@ class PatchCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class ResidentPicture:
+    """A picture in a GPU's memory, complete, which it stays for as long as somebody holds this."""
+
+    gpu: int
+    """CUDA's number of the GPU."""
+    planes: tuple[int, ...]
+    """Addresses: of interleaved BGR; or of Y, U, V. Rows follow one another without a gap."""
+    owner: object = field(repr=False)
+    """Holds the memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class CanvasOrder:
     """A canvas that is yet to be drawn, by whoever looks at it: on a GPU, straight into the network's input."""
 
@@ -146,6 +158,8 @@ class CanvasOrder:
     """BGR."""
     draw: Callable[[], NDArray[np.uint8]]
     """Draws it on the processor: (H, W, 3) BGR. Any thread may."""
+    resident: ResidentPicture | None = None
+    """The picture where a vision that works on a GPU has put it."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -257,6 +271,11 @@ def close_detector(detector: Detector) -> None:
     """Give back what is one user's own, if anything is."""
     if (close := getattr(detector, "close", None)) is not None:
         close()
+
+
+def draws_canvases(detector: Detector) -> bool:
+    """Whether it draws them itself, at the moment."""
+    return bool(getattr(detector, "draws", False))
 
 
 def look_at(detector: Detector, canvases: Sequence[Canvas]) -> Sequence[CanvasDetections]:
@@ -379,6 +398,10 @@ class Vision(Protocol):
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
     ) -> Canvas:
         """Cut, resize and place patches on a canvas filled with `pad_value`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds; its frames are of no use any more. Canvases that were ordered can still be drawn."""
         ...
 
 

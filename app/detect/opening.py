@@ -76,8 +76,8 @@ class ModelOpener:
         clock: Clock,
         events: BackendEvents | None = None,
     ) -> None:
+        self.machine = machine
         self._choices = choices
-        self._machine = machine
         self._builds = builds
         self._clock = clock
         self._events = events
@@ -107,7 +107,7 @@ class ModelOpener:
     def close(self) -> None:
         """End all that is done in the background; models and detectors must have been closed."""
         self._builds.close()
-        self._machine.close()
+        self.machine.close()
 
     def _open_onnx(self, path: Path, choices: DetectorChoices) -> DetectorModel:
         reference = load_on_processor(path, choices, self._choices.threads)
@@ -153,10 +153,10 @@ class ModelOpener:
         Raises:
             GpuError: there is none, or none for which they can be compiled.
         """
-        return DetectionKernels(self._machine.opened().kernels)
+        return DetectionKernels(self.machine.opened().kernels)
 
     def _on_tensorrt(self, path: Path, choices: DetectorChoices) -> Loaded:
-        opened = self._machine.opened()
+        opened = self.machine.opened()
         self._kernels()
         library = find_library(opened.gpu.capability).required()
         cache = EngineCache(self._choices.engine_folder, library)
@@ -178,7 +178,7 @@ class ModelOpener:
             return self._loaded(path.stem, kept.file, library, choices)
 
     def _loaded(self, name: str, file: EngineFile, library: Library, choices: DetectorChoices) -> Loaded:
-        network = TensorRtNetwork(file, library, self._machine.opened().gpu)
+        network = TensorRtNetwork(file, library, self.machine.opened().gpu)
         return OnGpu(self._gpu_model(name, network, choices), self._choices.reserve_bytes)
 
     def _have_built(self, path: Path, family: str | None, reason: str) -> None:
@@ -213,7 +213,7 @@ class ModelOpener:
             self._built[path] = failure
 
     def _on_cuda(self, path: Path, choices: DetectorChoices) -> Loaded:
-        ordinal = self._machine.opened().gpu.ordinal
+        ordinal = self.machine.opened().gpu.ordinal
         network = OnnxDeviceNetwork(path, ordinal)
         return OnGpu(self._gpu_model(path.stem, network, choices), self._choices.reserve_bytes)
 
@@ -249,7 +249,7 @@ class ModelOpener:
         return [statistics.median(times) for times in took_s]
 
     def _open_engine(self, path: Path, choices: DetectorChoices) -> DetectorModel:
-        opened = self._machine.opened()
+        opened = self.machine.opened()
         library = find_library(opened.gpu.capability).required()
         file = read_engine(path)
         file.check_runs(library, opened.gpu.capability)
@@ -262,7 +262,7 @@ class ModelOpener:
         return DetectorModel(facts, [candidate], self._events, is_shared=self._choices.shares_batches)
 
     def _gpu_model(self, name: str, network: DeviceNetwork, choices: DetectorChoices) -> GpuModel:
-        return GpuModel(name, network, self._machine.opened().gpu, self._kernels(), self._clock, choices=choices)
+        return GpuModel(name, network, self.machine.opened().gpu, self._kernels(), self._clock, choices=choices)
 
 
 def _names(wanted: Backend) -> tuple[BackendName, ...]:

@@ -286,6 +286,10 @@ class Pipeline:
         """Why each region was or was not looked at on that frame; None if it is not among the last 300."""
         return next((item for item in self._explanations if item.seq == seq), None)
 
+    def close(self) -> None:
+        """Give back what the vision holds; no frame may be given afterwards."""
+        self._vision.close()
+
     # ------------------------------------------------------------------------------------------ before a look
 
     def _admit(self, frame: Frame) -> _Stream:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.types import BgrPicture, CanvasOrder, PatchCopy, Picture
+from app.core.types import BgrPicture, CanvasOrder, PatchCopy, Picture, ResidentPicture
 from app.gpu.structures import CANVAS_JOB, PATCH_COPY, FrameKind
 
 _ROWS_TOGETHER = 4
@@ -54,11 +54,7 @@ def stage(order: CanvasOrder, planes: Sequence[_Plane], target: NDArray[np.uint8
     Returns:
         One CANVAS_JOB for the frame's canvas, but for which copies are its own.
     """
-    job = np.zeros((), CANVAS_JOB)
-    picture = order.picture
-    job["width"], job["height"] = picture.size
-    job["kind"] = _kind(picture) if planes else FrameKind.NONE
-    job["pad"] = order.pad_value
+    job = _job_of(order, has_planes=bool(planes))
     offset = 0
     for index, plane in enumerate(planes):
         rows, row_bytes = plane.pixels.shape[0], plane.pixels[0].size
@@ -67,6 +63,25 @@ def stage(order: CanvasOrder, planes: Sequence[_Plane], target: NDArray[np.uint8
         job["planes"][index] = address + offset - plane.first_row * row_bytes
         job["luma_pitch" if index == 0 else "chroma_pitch"] = row_bytes
         offset += _aligned(plane.pixels.size)
+    return job
+
+
+def resident_job(order: CanvasOrder, resident: ResidentPicture) -> NDArray[Any]:
+    """As `stage`, of a picture that is there already."""
+    job = _job_of(order, has_planes=True)
+    width = order.picture.size.width
+    job["planes"][: len(resident.planes)] = resident.planes
+    is_bgr = isinstance(order.picture, BgrPicture)
+    job["luma_pitch"], job["chroma_pitch"] = (3 * width, 0) if is_bgr else (width, -(-width // 2))
+    return job
+
+
+def _job_of(order: CanvasOrder, *, has_planes: bool) -> NDArray[Any]:
+    """One CANVAS_JOB, but for its planes and copies."""
+    job = np.zeros((), CANVAS_JOB)
+    job["width"], job["height"] = order.picture.size
+    job["kind"] = _kind(order.picture) if has_planes else FrameKind.NONE
+    job["pad"] = order.pad_value
     return job
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from app.core.clock import Clock, SystemClock
 from app.core.errors import SettingsError
-from app.core.types import Detector, Frame, FrameResult
+from app.core.types import Detector, Frame, FrameResult, Vision
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel
 from app.flexpatch.pipeline import Pipeline
@@ -91,21 +91,25 @@ def steps(
     detector: Detector,
     failure_model: FailureModel,
     options: RunOptions,
+    *,
     clock: Clock | None = None,
+    vision: Vision | None = None,
 ) -> Generator[Step, None, None]:
     """Process a stream frame by frame; the next frames are decoded meanwhile in a thread.
 
     Close the iterator to stop early: the thread has ended then.
 
+    Args:
+        vision: closed at the end; None: OpenCV's.
     Raises:
         SourceError: a frame cannot be read.
         SettingsError: the detector does not know a class, or cannot take the canvas.
         DetectorFailed: inference itself failed.
     """
     class_ids = _class_ids(options.classes, detector.class_names)
-    pipeline = Pipeline(CpuVision(), detector, options.config, failure_model, clock or SystemClock())
+    pipeline = Pipeline(vision or CpuVision(), detector, options.config, failure_model, clock or SystemClock())
     pipeline.focus(class_ids, None)
-    with Prefetch(islice(source, options.max_frames), FRAMES_AHEAD) as frames:
+    with closing(pipeline), Prefetch(islice(source, options.max_frames), FRAMES_AHEAD) as frames:
         for frame in frames:
             result = pipeline.step(frame)
             objects = tuple(
@@ -127,9 +131,12 @@ def run(
     sinks: Sequence[Callable[[Step], object]],
     *,
     clock: Clock | None = None,
+    vision: Vision | None = None,
 ) -> RunSummary:
     """Process a stream to its end and hand every step to every sink.
 
+    Args:
+        vision: as `steps`.
     Raises:
         SourceError, SettingsError, DetectorFailed: as `steps`.
         OSError: what a sink wrote could not be stored.
@@ -137,7 +144,7 @@ def run(
     clock = clock or SystemClock()
     summary = RunSummary()
     started_s = clock.now_s()
-    with closing(steps(source, detector, failure_model, options, clock)) as results:
+    with closing(steps(source, detector, failure_model, options, clock=clock, vision=vision)) as results:
         for step in results:
             summary.count(step.result)
             for sink in sinks:

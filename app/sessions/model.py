@@ -42,6 +42,8 @@ class FramePipeline(Protocol):
 
     def continue_ids(self, first: int) -> None: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:

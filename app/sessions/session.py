@@ -321,6 +321,7 @@ class Session:
                 self._in_hand = None
                 del job
             # Tens of megabytes of pictures, which the session's reference cycles would keep for long.
+            self._pipeline.close()
             del self._pipeline
             self.discard()
 
@@ -421,6 +422,7 @@ class Session:
     def _renew_pipeline(self) -> None:
         """A camera changed its picture's size: begin anew, but never with ids that were used."""
         first = self._pipeline.next_track_id
+        self._pipeline.close()
         self._pipeline = self._tools.make_pipeline(self._detector, self._spec.flexpatch)
         self._pipeline.continue_ids(first)
         self._pipeline.save(self._overload.step)

@@ -70,8 +70,8 @@ class CpuFrame:
         return self._thumbnail
 
 
-class CpuPixels:
-    """All of `core.types.Vision` but `canvas`, with OpenCV. One instance per stream; not thread-safe."""
+class CpuVision:
+    """`core.types.Vision` with OpenCV. One instance per stream; not thread-safe."""
 
     def __init__(self) -> None:
         self._divisor = 0
@@ -214,24 +214,14 @@ class CpuPixels:
     ) -> Alignment:
         return align(cpu_frame(earlier).thumbnail, cpu_frame(later).thumbnail, later.size, expected_px)
 
-    def draw(
-        self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
-    ) -> NDArray[np.uint8]:
-        """A canvas (H, W, 3) with patches on it. Any thread may have one drawn."""
-        return self._drawer.draw(cpu_frame(frame).scaled, copies, size, pad_value)
-
-    def close(self) -> None:
-        """It holds nothing."""
-
-
-class CpuVision(CpuPixels):
-    """`core.types.Vision` with OpenCV."""
-
     def canvas(
         self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
     ) -> NDArray[np.uint8]:
         """Cut, resize and place patches on a canvas (H, W, 3) filled with `pad_value`."""
-        return self.draw(frame, copies, size, pad_value)
+        return self._drawer.draw(cpu_frame(frame).scaled, copies, size, pad_value)
+
+    def close(self) -> None:
+        """It holds nothing."""
 
 
 def share_cores(n_cores: int, n_sessions: int) -> None:

@@ -110,6 +110,8 @@ class PaperVision:
     def prepare(self, picture: Picture) -> PreparedFrame:
         return self.frame
 
+    def close(self) -> None: ...
+
     def flow(
         self,
         earlier: PreparedFrame,

@@ -194,6 +194,9 @@ class CountingVision:
     def cell_px(self) -> int:
         return self.inner.cell_px
 
+    def close(self) -> None:
+        self.inner.close()
+
     def prepare(self, picture: Picture) -> PreparedFrame:
         return self.inner.prepare(picture)
 

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from app.detect.gpu.on_gpu import OnGpu
 
 from app.core.clock import SystemClock
 from app.core.types import Size
 from app.detect.backends import Candidate, DetectorModel, ModelFacts, OnProcessor
 from app.detect.gpu.detector import GpuModel
 from app.detect.gpu.kernels import DetectionKernels
+from app.detect.gpu.on_gpu import OnGpu
 from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.gpu.device import Gpu
 from app.gpu.loading import LoadedKernels

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.core.boxes import iou
 from app.core.types import BgrPicture, CanvasDetections, CanvasOrder, PatchCopy, Picture, Size, YuvPicture
-from app.vision.ordering import OrderingVision
+from app.vision.drawing import Drawer, ScaledPicture
 from tests.detect import encoders
 from tests.detect.encoders import Objects
 
@@ -68,7 +68,5 @@ def picture_of(pixels: NDArray[np.uint8], kind: str) -> Picture:
 
 def order_of(picture: Picture, copies: Sequence[PatchCopy], size: Size, pad: tuple[int, int, int]) -> CanvasOrder:
     """An order for a canvas."""
-    vision = OrderingVision(lambda: True)
-    order = vision.canvas(vision.prepare(picture), copies, size, pad)
-    assert isinstance(order, CanvasOrder)
-    return order
+    scaled, drawer = ScaledPicture(picture), Drawer()
+    return CanvasOrder(picture, tuple(copies), size, pad, lambda: drawer.draw(scaled, copies, size, pad))

@@ -153,6 +153,11 @@ class ScriptedPipeline:
 
     next_track_id = 1
 
+    n_closed = 0
+
+    def close(self) -> None:
+        self.n_closed += 1
+
     def continue_ids(self, first: int) -> None:
         self.next_track_id = max(self.next_track_id, first)
 

@@ -18,7 +18,7 @@ from app.detect.recognise import Recipe
 from app.detect.selection import Thresholds
 from app.gpu.buffers import Growing
 from app.gpu.device import DeviceMemory, Gpu, Graph, PinnedMemory, Stream
-from app.gpu.frames import copies_of, planes_of, stage, staged_bytes
+from app.gpu.frames import copies_of, planes_of, resident_job, stage, staged_bytes
 from app.gpu.structures import CANVAS_JOB, FOUND_DETECTIONS, PATCH_COPY, PREDICTION_SET
 
 logger = logging.getLogger(__name__)
@@ -153,8 +153,8 @@ def _n_bytes(shape: Shape, dtype: str) -> int:
 class GpuWorker:
     """Draws canvases, runs the network, and reads what it found, all on one stream. Used by one thread at a time.
 
-    Only the rows of the frame that patches are cut from go to the GPU, and only what was found comes back. Memory grows
-    to what the largest canvas needs, and what is recorded or bound for other sizes begins anew then.
+    Of frames that do not lie there already, the rows that patches are cut from go to the GPU; only what was found comes
+    back. Memory grows to what the largest canvas needs, and what is recorded or bound for other sizes begins anew then.
     """
 
     def __init__(self, task: Task) -> None:
@@ -249,8 +249,12 @@ class GpuWorker:
                 setup.close()
 
     def _upload(self, orders: Sequence[CanvasOrder], setup: _Setup) -> None:
-        """Send the frames on their way, and write down what is to be drawn."""
-        planes = [planes_of(order.picture, order.copies) for order in orders]
+        """Send frames that are not there yet on their way, and write down what is to be drawn."""
+        residents = [order.resident if self._is_here(order) else None for order in orders]
+        planes = [
+            [] if resident else planes_of(order.picture, order.copies)
+            for order, resident in zip(orders, residents, strict=True)
+        ]
         sizes = [staged_bytes(each) for each in planes]
         total = sum(sizes)
         frames, staged = self._frames.holding(total).address, self._staged.holding(total)
@@ -260,8 +264,11 @@ class GpuWorker:
         self._write_sizes(setup)
         offset = n_copies = 0
         for index, order in enumerate(orders):
-            part = staged.bytes[offset : offset + sizes[index]]
-            job = stage(order, planes[index], part, frames + offset)
+            if (resident := residents[index]) is not None:
+                job = resident_job(order, resident)
+            else:
+                part = staged.bytes[offset : offset + sizes[index]]
+                job = stage(order, planes[index], part, frames + offset)
             job["first_copy"], job["n_copies"] = n_copies, len(order.copies)
             jobs[index] = job
             copies[n_copies : n_copies + len(order.copies)] = copies_of(order.copies)
@@ -269,6 +276,10 @@ class GpuWorker:
             n_copies += len(order.copies)
         if total:
             self._stream.upload(staged, frames, total)
+
+    def _is_here(self, order: CanvasOrder) -> bool:
+        """Whether the picture lies in this GPU's memory."""
+        return order.resident is not None and order.resident.gpu == self._task.gpu.ordinal
 
     def _write_sizes(self, setup: _Setup) -> None:
         """Tell networks that ask for it how large their canvases are."""

@@ -200,18 +200,9 @@ __device__ bool refine(const LumaPlane& from, const LumaPlane& to, Point start, 
     return true;
 }
 
-}  // namespace
-
 // There through all levels, and back on the first one, beginning where the point came from: a point that is right stays
-// there. Made for blocks of (32, 4) threads, one warp for each point.
-extern "C" __global__ void follow_points(const FlowJob job, const PointSearch* searches, FollowedPoint* found) {
-    __shared__ Surroundings surroundings[POINTS_AT_ONCE];
-    const int index = blockIdx.x * blockDim.y + threadIdx.y;
-    if (index >= job.n_points) {
-        return;
-    }
-    const PointSearch& search = searches[index];
-    Surroundings& own = surroundings[threadIdx.y];
+// there.
+__device__ FollowedPoint follow(const FlowJob& job, const PointSearch& search, Surroundings& surroundings) {
     const Limits limits{job.max_steps, job.last_step_px};
     const Point start{search.start[0], search.start[1]};
     float scale = 1.0f / (1 << (job.n_levels - 1)), min_eigenvalue = 0.0f;
@@ -219,16 +210,28 @@ extern "C" __global__ void follow_points(const FlowJob job, const PointSearch* s
     bool is_found = false;
     for (int level = job.n_levels - 1; level >= 0; --level, scale *= 2.0f) {
         const Point scaled{start.x * scale, start.y * scale};
-        is_found = refine(job.earlier[level], job.later[level], scaled, limits, own, there, min_eigenvalue);
+        is_found = refine(job.earlier[level], job.later[level], scaled, limits, surroundings, there, min_eigenvalue);
         if (level > 0) {
             there = Point{there.x * 2.0f, there.y * 2.0f};
         }
     }
     Point back = start;
     float unused;
-    bool is_found_back = refine(job.later[0], job.earlier[0], there, limits, own, back, unused);
+    bool is_found_back = refine(job.later[0], job.earlier[0], there, limits, surroundings, back, unused);
     is_found_back &= is_near(job.earlier[0], floor_of(back.x - HALF_WINDOW), floor_of(back.y - HALF_WINDOW));
-    if (threadIdx.x == 0) {
-        found[index] = FollowedPoint{{there.x, there.y}, {back.x, back.y}, min_eigenvalue, is_found && is_found_back};
+    return FollowedPoint{{there.x, there.y}, {back.x, back.y}, min_eigenvalue, is_found && is_found_back};
+}
+
+}  // namespace
+
+// Each block follows four points. Made for blocks of (32, 4) threads, one warp for each point.
+extern "C" __global__ void follow_points(const FlowJob job, const PointSearch* searches, FollowedPoint* found) {
+    __shared__ Surroundings surroundings[POINTS_AT_ONCE];
+    const int first = blockIdx.x * POINTS_AT_ONCE, end = min(first + POINTS_AT_ONCE, job.n_points);
+    for (int index = first + threadIdx.y; index < end; index += blockDim.y) {
+        const FollowedPoint point = follow(job, searches[index], surroundings[threadIdx.y]);
+        if (threadIdx.x == 0) {
+            found[index] = point;
+        }
     }
 }

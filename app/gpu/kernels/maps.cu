@@ -179,7 +179,7 @@ extern "C" __global__ void find_motion(const LumaPlane earlier, const LumaPlane 
         const float from_x = camera.x[0] * x + camera.x[1] * y + camera.x[2];
         const float from_y = camera.y[0] * x + camera.y[1] * y + camera.y[2];
         if (!(fabsf(from_x) < 1e6f && fabsf(from_y) < 1e6f) ||
-            !is_inside(earlier, static_cast<int>(floorf(from_x + 0.5f)), static_cast<int>(floorf(from_y + 0.5f)))) {
+            !is_inside(earlier, static_cast<int>(rintf(from_x)), static_cast<int>(rintf(from_y)))) {
             return false;
         }
         const float left = floorf(from_x), top = floorf(from_y), to_right = from_x - left, to_bottom = from_y - top;

@@ -1,0 +1,199 @@
+"""Vision that works on the GPU when it can: not before the session's detector is there, nor once the GPU has failed."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import GpuError
+from app.core.types import (
+    Alignment,
+    Canvas,
+    CanvasOrder,
+    FrameBoxes,
+    PatchCopy,
+    Picture,
+    PointFlow,
+    PreparedFrame,
+    Size,
+)
+from app.gpu.machine import GpuMachine
+from app.vision.alignment import NO_SHIFT
+from app.vision.cpu import CpuVision, cpu_frame
+from app.vision.drawing import Drawer, ScaledPicture
+from app.vision.gpu.frames import GpuFrame
+from app.vision.gpu.kernels import VisionKernels
+from app.vision.gpu.pixels import GpuPixels, can_take
+from app.vision.luma import CELL_LUMA_PX, divisor_of
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class MovingVision:
+    """`core.types.Vision` on a GPU, and on the processor while that cannot be.
+
+    One instance per stream; not thread-safe. Frames of either are understood by both: what was prepared on the one is
+    prepared on the other when needed there.
+    """
+
+    def __init__(
+        self,
+        machine: GpuMachine,
+        is_wanted: Callable[[], bool],
+        is_ordering: Callable[[], bool],
+        on_failure: Callable[[GpuError], None],
+    ) -> None:
+        """
+        Args:
+            is_wanted: whether to work on the GPU, if it works.
+            is_ordering: whether the next canvas is drawn by the detector.
+            on_failure: is told once why the GPU is not used any more.
+        """
+        self._machine = machine
+        self._is_wanted = is_wanted
+        self._is_ordering = is_ordering
+        self._on_failure = on_failure
+        self._cpu = CpuVision()
+        self._drawer = Drawer()
+        self._gpu: GpuPixels | None = None
+        self._ordinal = 0
+        self._is_given_up = False
+        self._divisor = 0
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether the last frame was prepared there."""
+        return self._gpu is not None
+
+    @property
+    def device_bytes(self) -> int:
+        """GPU memory that it holds."""
+        return self._gpu.device_bytes if self._gpu else 0
+
+    @property
+    def cell_px(self) -> int:
+        return CELL_LUMA_PX * max(1, self._divisor)
+
+    def prepare(self, picture: Picture) -> PreparedFrame:
+        if not self._divisor:
+            self._divisor = divisor_of(picture.size)
+        self._move(picture)
+        return self._worked(lambda gpu: gpu.prepare(picture, self._divisor), lambda cpu: cpu.prepare(picture))
+
+    def flow(
+        self,
+        earlier: PreparedFrame,
+        later: PreparedFrame,
+        points: NDArray[np.float32],
+        guess: NDArray[np.float32],
+        reach_px: float = math.inf,
+    ) -> PointFlow:
+        return self._worked(
+            lambda gpu: gpu.flow(self._there(gpu, earlier), self._there(gpu, later), points, guess, reach_px),
+            lambda cpu: cpu.flow(self._here(earlier), self._here(later), points, guess, reach_px),
+        )
+
+    def corners(self, frame: PreparedFrame, boxes: FrameBoxes, grid: tuple[int, int]) -> NDArray[np.float32]:
+        return self._worked(
+            lambda gpu: gpu.corners(self._there(gpu, frame), boxes, grid),
+            lambda cpu: cpu.corners(self._here(frame), boxes, grid),
+        )
+
+    def templates(self, frame: PreparedFrame, boxes: FrameBoxes) -> NDArray[np.float32]:
+        return self._worked(
+            lambda gpu: gpu.templates(self._there(gpu, frame), boxes),
+            lambda cpu: cpu.templates(self._here(frame), boxes),
+        )
+
+    def edge_map(self, frame: PreparedFrame) -> NDArray[np.float32]:
+        return self._worked(
+            lambda gpu: gpu.edge_map(self._there(gpu, frame)), lambda cpu: cpu.edge_map(self._here(frame))
+        )
+
+    def motion_map(
+        self, earlier: PreparedFrame, later: PreparedFrame, camera: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
+        return self._worked(
+            lambda gpu: gpu.motion_map(self._there(gpu, earlier), self._there(gpu, later), camera),
+            lambda cpu: cpu.motion_map(self._here(earlier), self._here(later), camera),
+        )
+
+    def alignment(
+        self, earlier: PreparedFrame, later: PreparedFrame, expected_px: NDArray[np.floating] = NO_SHIFT
+    ) -> Alignment:
+        return self._worked(
+            lambda gpu: gpu.alignment(self._there(gpu, earlier), self._there(gpu, later), expected_px),
+            lambda cpu: cpu.alignment(self._here(earlier), self._here(later), expected_px),
+        )
+
+    def canvas(
+        self, frame: PreparedFrame, copies: Sequence[PatchCopy], size: Size, pad_value: tuple[int, int, int]
+    ) -> Canvas:
+        """What is to be on the canvas, or the canvas itself."""
+        scaled = _scaled(frame)
+        draw = partial(self._drawer.draw, scaled, copies, size, pad_value)
+        if not self._is_ordering():
+            return draw()
+        order = CanvasOrder(scaled.picture, tuple(copies), size, pad_value, draw)
+        return self._worked(lambda gpu: self._resident(gpu, frame, order), lambda _: order)
+
+    def close(self) -> None:
+        self._is_given_up = True
+        gpu, self._gpu = self._gpu, None
+        if gpu:
+            gpu.close()
+
+    def _move(self, picture: Picture) -> None:
+        """Begin to work on the GPU, if that is wanted now."""
+        if self._gpu or self._is_given_up or not (can_take(picture, self._divisor) and self._is_wanted()):
+            return
+        try:
+            opened = self._machine.opened()
+            self._gpu = GpuPixels(opened.gpu, VisionKernels(opened.kernels))
+        except GpuError as error:
+            self._give_up(error)
+            return
+        self._ordinal = opened.gpu.ordinal
+        logger.debug("vision works on the GPU")
+
+    def _worked(self, on_gpu: Callable[[GpuPixels], T], on_cpu: Callable[[CpuVision], T]) -> T:
+        """On the GPU; on the processor if that fails, from now on."""
+        if self._gpu:
+            try:
+                return on_gpu(self._gpu)
+            except GpuError as error:
+                self._give_up(error)
+        return on_cpu(self._cpu)
+
+    def _give_up(self, error: GpuError) -> None:
+        self.close()
+        logger.error("vision goes on without the GPU", extra={"reason": str(error)})
+        self._on_failure(error)
+
+    def _there(self, gpu: GpuPixels, frame: PreparedFrame) -> GpuFrame:
+        return frame if isinstance(frame, GpuFrame) else gpu.prepare(cpu_frame(frame).scaled.picture, self._divisor)
+
+    def _here(self, frame: PreparedFrame) -> PreparedFrame:
+        if not isinstance(frame, GpuFrame):
+            return frame
+        if frame.on_processor is None:
+            frame.on_processor = self._cpu.prepare(frame.picture)
+        return frame.on_processor
+
+    def _resident(self, gpu: GpuPixels, frame: PreparedFrame, order: CanvasOrder) -> CanvasOrder:
+        """The order, with the picture in GPU memory."""
+        there = self._there(gpu, frame)
+        gpu.send_colour(there)
+        return CanvasOrder(
+            order.picture, order.copies, order.size, order.pad_value, order.draw, there.resident(self._ordinal)
+        )
+
+
+def _scaled(frame: PreparedFrame) -> ScaledPicture:
+    return frame.scaled if isinstance(frame, GpuFrame) else cpu_frame(frame).scaled

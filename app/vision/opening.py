@@ -1,0 +1,52 @@
+"""Which vision a stream gets."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from app.core.errors import GpuError
+from app.core.types import Detector, Vision, draws_canvases
+from app.gpu.machine import GpuMachine
+from app.vision.cpu import CpuVision
+from app.vision.gpu.kernels import VisionKernels
+from app.vision.moving import MovingVision
+
+VisionChoice = Literal["auto", "gpu", "cpu"]
+
+
+class VisionOpener:
+    """Makes visions, as an operator wants them. Any thread may ask."""
+
+    def __init__(
+        self,
+        choice: VisionChoice,
+        machine: GpuMachine,
+        may_use_gpu: Callable[[], bool],
+        on_failure: Callable[[GpuError], None],
+    ) -> None:
+        """
+        Args:
+            choice: auto: on the GPU where, and as soon as, the detector is.
+            may_use_gpu: whether detectors may come to draw canvases on the GPU.
+            on_failure: is told why a stream's vision does not use the GPU any more.
+        Raises:
+            GpuError: the GPU is demanded, and cannot be used.
+        """
+        if choice == "gpu":
+            VisionKernels(machine.opened().kernels)
+        self._choice = choice
+        self._machine = machine
+        self._may_use_gpu = may_use_gpu
+        self._on_failure = on_failure
+
+    def open(self, detector: Detector) -> Vision:
+        """The vision of a stream that has this detector."""
+        if self._choice != "gpu" and not self._may_use_gpu():
+            return CpuVision()
+        is_ordering = partial(draws_canvases, detector)
+        wanted: dict[VisionChoice, Callable[[], bool]] = {
+            "auto": is_ordering,
+            "gpu": lambda: True,
+            "cpu": lambda: False,
+        }
+        return MovingVision(self._machine, wanted[self._choice], is_ordering, self._on_failure)
