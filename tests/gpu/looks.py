@@ -70,3 +70,9 @@ def order_of(picture: Picture, copies: Sequence[PatchCopy], size: Size, pad: tup
     """An order for a canvas."""
     scaled, drawer = ScaledPicture(picture), Drawer()
     return CanvasOrder(picture, tuple(copies), size, pad, lambda: drawer.draw(scaled, copies, size, pad))
+
+
+def whole_frame(frame: Size, canvas: Size) -> PatchCopy:
+    """The frame in a corner of the canvas, as large as it can be."""
+    scale = min(canvas.width / frame.width, canvas.height / frame.height)
+    return PatchCopy((0, 0, *frame), (0, 0, round(frame.width * scale), round(frame.height * scale)))

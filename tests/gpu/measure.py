@@ -1,7 +1,8 @@
 """What a GPU makes of the service's detector, in one report: `make gpu-check` ends with it.
 
-Times of looks by backend, canvas and batch with their share of what the GPU could do; memory of a session; how many
-sessions keep 30 frames a second, each with a stream of its own or with batches; whole frames for comparison.
+Times of vision beside the processor's; of looks by backend, canvas and batch with their share of what the GPU could do;
+memory of a session; how many sessions get 30 looks a second, each with a stream of its own or with batches; how many
+streams keep 30 frames a second, with vision here or there, and with a look at every whole frame.
 """
 
 import argparse
@@ -9,10 +10,9 @@ import json
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.core.clock import SystemClock
 from app.core.errors import FlexPatchError
-from app.core.types import CanvasOrder, Detector, PatchCopy, Picture, Size, look_at
+from app.core.types import CanvasOrder, Detector, Picture, Size, look_at
 from app.detect.background import MOST_AT_ONCE, DetectionQueue
 from app.detect.gpu.detector import GpuModel
 from app.detect.gpu.kernels import DetectionKernels
@@ -33,20 +32,19 @@ from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.detect.tensorrt.library import find_library
 from app.detect.tensorrt.options import EngineOptions, Precision
 from app.gpu.device import Gpu
-from app.gpu.loading import LoadedKernels
+from app.gpu.machine import GpuMachine
 from app.ingest.source import open_source
 from tests.detect.conftest import on_processor
 from tests.gpu.engines import SHIPPED, engine_network
-from tests.gpu.looks import order_of
+from tests.gpu.looks import order_of, whole_frame
+from tests.gpu.pace import FPS, quartiles, rates
+from tests.gpu.streams import WHOLE_FRAME, stream_rows, uploaded_bytes_per_s, vision_rows
 
 FRAME = "synthetic:1920x1080@30?objects=30&seed=51&frames=8"
 SIZES = (Size(320, 192), Size(640, 384), Size(960, 544), Size(1280, 736))
-WHOLE_FRAME = Size(1920, 1088)
 BATCHES = (1, 4)
 LOOK_SIZE = Size(640, 384)
 """Of the sessions that are counted."""
-FPS = 30
-_PATIENCE_S = 60.0
 _MEGABYTE = 1024 * 1024
 _TENSOR_OPERATIONS = {(7, 5): 1024, (8, 0): 2048, (8, 6): 1024, (8, 7): 2048, (8, 9): 1024, (9, 0): 4096, (12, 0): 1024}
 """Half-precision additions and multiplications of one multiprocessor in a cycle, dense, from NVIDIA's white papers."""
@@ -67,9 +65,9 @@ def main() -> None:
 
 def report(options: argparse.Namespace, stack: ExitStack) -> Row:
     """Everything, as one document."""
-    gpu = Gpu()
-    stack.callback(gpu.close)
-    kernels = DetectionKernels(stack.enter_context(closing(LoadedKernels(gpu))))
+    machine = stack.enter_context(closing(GpuMachine()))
+    gpu = machine.opened().gpu
+    kernels = DetectionKernels(machine.opened().kernels)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     search = find_library(gpu.capability)
     pictures = frames()
@@ -80,7 +78,11 @@ def report(options: argparse.Namespace, stack: ExitStack) -> Row:
         except FlexPatchError as error:
             refusals.append(f"{name}: {error}")
     usual = on_processor(SHIPPED)
-    limits = {"operations_per_s": operations_per_s(gpu), "bytes_per_s": copied_bytes_per_s(gpu)}
+    limits = {
+        "operations_per_s": operations_per_s(gpu),
+        "bytes_per_s": copied_bytes_per_s(gpu),
+        "uploaded_bytes_per_s": uploaded_bytes_per_s(gpu),
+    }
     rows = [
         row | shares(row, limits)
         for name, model in models.items()
@@ -94,9 +96,11 @@ def report(options: argparse.Namespace, stack: ExitStack) -> Row:
         "library": str(search.library) if search.library else None,
         "not_measured": refusals,
         "limits": limits,
+        "vision": list(vision_rows(machine, options.runs)),
         "looks": rows,
         "memory": [memory_of(name, model, pictures) for name, model in models.items()],
         "sessions": [row for name, model in models.items() for row in sessions(name, model, pictures, options)],
+        "streams": [row for name, model in models.items() for row in stream_rows(name, model, machine, options)],
     }
 
 
@@ -119,10 +123,8 @@ def frames() -> list[Picture]:
 
 
 def order(picture: Picture, size: Size) -> CanvasOrder:
-    """The whole frame in the middle of a canvas's width, reduced."""
-    scale = min(size.width / picture.size.width, size.height / picture.size.height)
-    target = (0, 0, round(picture.size.width * scale), round(picture.size.height * scale))
-    return order_of(picture, [PatchCopy((0, 0, *picture.size), target)], size, (114, 114, 114))
+    """The whole frame on a canvas, reduced."""
+    return order_of(picture, [whole_frame(picture.size, size)], size, (114, 114, 114))
 
 
 def looks(name: str, model: GpuModel, pictures: Sequence[Picture], n_runs: int) -> Iterator[Row]:
@@ -261,58 +263,6 @@ def in_batches(model: GpuModel, orders: Sequence[CanvasOrder], n_sessions: int, 
 
 def _look(detector: Detector, orders: Sequence[CanvasOrder], number: int) -> None:
     look_at(detector, [orders[number % len(orders)]])
-
-
-def rates(askers: Sequence[Callable[[int], None]], seconds: float) -> list[float]:
-    """Looks a second of askers who want 30 each, from threads of their own.
-
-    Raises:
-        FlexPatchError: one of them got no answer.
-    """
-    counts = [0] * len(askers)
-    failures: list[FlexPatchError] = []
-    begin = threading.Barrier(len(askers) + 1)
-
-    def work(index: int) -> None:
-        try:
-            for number in range(5):
-                askers[index](number)
-            begin.wait(_PATIENCE_S)
-            counts[index] = asked(askers[index], seconds)
-        except threading.BrokenBarrierError:
-            pass  # another one failed before
-        except FlexPatchError as error:
-            failures.append(error)
-            begin.abort()
-
-    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(askers))]
-    for thread in threads:
-        thread.start()
-    with suppress(threading.BrokenBarrierError):
-        begin.wait(_PATIENCE_S)
-    for thread in threads:
-        thread.join(_PATIENCE_S)
-    if failures:
-        raise failures[0]
-    return [count / seconds for count in counts]
-
-
-def asked(ask: Callable[[int], None], seconds: float) -> int:
-    """Ask 30 times a second, or as often as answers come; how often that was."""
-    count = 0
-    began_s = time.perf_counter()
-    while (now_s := time.perf_counter() - began_s) < seconds:
-        if count / FPS > now_s:
-            time.sleep(min(count / FPS, seconds) - now_s)
-            continue
-        ask(count)
-        count += 1
-    return count
-
-
-def quartiles(values: Sequence[float]) -> NDArray[np.float64]:
-    """Least, median and most."""
-    return np.quantile(values, [0, 0.5, 1])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from app.core.types import (
     BgrPicture,
     CanvasOrder,
     PatchCopy,
+    ResidentPicture,
     Size,
     close_detector,
 )
@@ -28,8 +31,11 @@ from app.detect.tensorrt.engine_file import EngineFile
 from app.detect.tensorrt.library import Library
 from app.detect.tensorrt.runtime import TensorRtContext, TensorRtNetwork
 from app.gpu.device import Gpu
+from app.gpu.frames import stage
 from app.gpu.loading import LoadedKernels
 from app.vision.cpu import CpuVision
+from app.vision.gpu.kernels import VisionKernels
+from app.vision.gpu.pixels import GpuPixels
 from tests.detect.conftest import canvas_with, on_processor
 from tests.detect.graphs import any_sized_detr, constant_model, sized_detr, square_finder
 from tests.gpu.driver.build import host_image
@@ -112,6 +118,45 @@ def test_orders_give_what_canvases_drawn_on_the_processor_give(finder: GpuModel,
             order = order_of(picture, copies, SIZE, (1, 2, 3))
             np.testing.assert_array_equal(order.draw(), canvas)
             assert_same(detector.look([order]), usual.detect(canvas[None]), 0.03)
+
+
+def test_canvases_are_drawn_of_pictures_that_lie_there(
+    finder: GpuModel, path: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several users together, one of which has its picture elsewhere."""
+    usual = on_processor(path)
+    copies = [PatchCopy((0, 0, 320, 200), (0, 0, 96, 60)), PatchCopy((33, 20, 129, 84), (96, 0, 192, 64))]
+    kinds = ("bgr", "video", "full range", "video")
+    pictures = [picture_of(canvas_with(Size(320, 200), {(n, n): RED})[0], kind) for n, kind in enumerate(kinds)]
+    orders = [order_of(picture, copies, SIZE, (1, 2, 3)) for picture in pictures]
+    with closing(LoadedKernels(gpu, host_image)) as loaded, closing(finder.open()) as detector:
+        with closing(GpuPixels(gpu, VisionKernels(loaded))) as pixels:
+            frames = [pixels.prepare(picture, 1) for picture in pictures[:3]]
+            for frame in frames:
+                pixels.send_colour(frame)
+            there = [frame.resident(gpu.ordinal) for frame in frames]
+        del frames
+        resident = [replace(order, resident=picture) for order, picture in zip(orders, [*there, None], strict=True)]
+        del there
+        staged: list[CanvasOrder] = []
+
+        def noted(order: CanvasOrder, *rest: Any) -> NDArray[Any]:
+            staged.append(order)
+            return stage(order, *rest)
+
+        monkeypatch.setattr("app.detect.gpu.worker.stage", noted)
+        drawn = np.stack([order.draw() for order in orders])
+        assert_same(detector.look(resident), usual.detect(drawn), 0.03)
+        assert staged == [resident[3]]
+        del resident
+
+
+def test_pictures_on_another_gpu_are_sent_to_this_one(finder: GpuModel, path: Path) -> None:
+    picture = picture_of(canvas_with(SIZE, {(1, 2): RED})[0], "bgr")
+    whole = [PatchCopy((0, 0, 192, 128), (0, 0, 192, 128))]
+    order = replace(order_of(picture, whole, SIZE, (1, 2, 3)), resident=ResidentPicture(7, (16,), None))
+    with closing(finder.open()) as detector:
+        assert_same(detector.look([order]), on_processor(path).detect(order.draw()[None]))
 
 
 def test_frames_of_several_users_go_together(finder: GpuModel, path: Path) -> None:
