@@ -33,12 +33,12 @@ class FrameLayout:
     n_bytes: int
 
     @staticmethod
-    def of(picture: Picture, divisor: int) -> "FrameLayout":
+    def of(size: Size, *, is_bgr: bool, divisor: int) -> "FrameLayout":
         """
         Args:
+            is_bgr: rather than planes.
             divisor: by how much luma is reduced.
         """
-        size, is_bgr = picture.size, isinstance(picture, BgrPicture)
         chroma = Size(-(-size.width // 2), -(-size.height // 2))
         picture_bytes, planes = _place(0, [3 * size.pixels] if is_bgr else [size.pixels, chroma.pixels, chroma.pixels])
         sizes = _level_sizes(reduced_size(size, divisor))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import GpuError
-from app.core.types import Alignment, FrameBoxes, Picture, PointFlow, Size, YuvPicture
+from app.core.types import Alignment, BgrPicture, FrameBoxes, Picture, PointFlow, Size, YuvPicture
 from app.gpu.buffers import Growing
 from app.gpu.device import DeviceMemory, Gpu, PinnedMemory, Stream
 from app.gpu.pool import MemoryPool
@@ -25,6 +25,7 @@ from app.vision.luma import (
     SEARCH_STEPS,
     TEMPLATE_SIDE,
     camera_on_luma,
+    divisor_of,
     map_shape,
     no_flow,
     on_luma,
@@ -38,12 +39,21 @@ from app.vision.luma import (
 logger = logging.getLogger(__name__)
 
 _ALIGNED_BYTES = 256
+_USUAL_FRAME = Size(1920, 1080)
+_FRAMES_HELD = 4
+"""The present one, the one before, the one that is being looked at, and one in transit."""
 
 
 def can_take(picture: Picture, divisor: int) -> bool:
     """Whether pictures are large enough: what is smaller than a thumbnail is the processor's."""
     luma = reduced_size(picture.size, divisor)
     return luma.width >= THUMBNAIL.width and luma.height >= THUMBNAIL.height
+
+
+def usual_stream_bytes() -> int:
+    """GPU memory that the vision of a 1080p stream comes to hold, for who admits streams."""
+    layout = FrameLayout.of(_USUAL_FRAME, is_bgr=False, divisor=divisor_of(_USUAL_FRAME))
+    return _FRAMES_HELD * layout.n_bytes + edge_scratch_bytes(layout.level_sizes[0])
 
 
 class GpuPixels:
@@ -191,7 +201,8 @@ class GpuPixels:
     def _memory_for(self, picture: Picture, divisor: int) -> tuple[FrameLayout, MemoryPool]:
         """Where pictures of that kind are put; frames of another kind keep what they have."""
         if self._layout is None or self._pool is None or not self._layout.fits(picture):
-            self._layout = FrameLayout.of(picture, divisor)
+            is_bgr = isinstance(picture, BgrPicture)
+            self._layout = FrameLayout.of(picture.size, is_bgr=is_bgr, divisor=divisor)
             if self._pool:
                 self._wait()  # for work on frames that nobody holds any more
                 self._pool.close()

@@ -1,40 +1,37 @@
 """Vision on a simulated GPU: what it says, what it holds, and what becomes of it when the GPU fails."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from app.core.errors import GpuMissing
 from app.core.types import (
     CanvasOrder,
     FrameBoxes,
     PatchCopy,
-    Picture,
-    PreparedFrame,
     Size,
-    Vision,
     YuvPicture,
 )
 from app.gpu.device import Gpu
 from app.gpu.machine import GpuMachine
 from app.vision.cpu import CpuFrame, CpuVision
 from app.vision.gpu.frames import GpuFrame
+from app.vision.gpu.pixels import usual_stream_bytes
 from app.vision.moving import MovingVision
 from app.vision.opening import VisionOpener
 from tests.gpu.driver.build import host_image
 from tests.gpu.driver.control import SimulatedDriver
-from tests.vision.pictures import bgr, moved, scene, shift_of, yuv
+from tests.gpu.seeing import MakePicture, assert_alike, boxes, pair, seen
+from tests.vision.pictures import bgr, scene, yuv
 
 SMALL = Size(331, 187)
 LARGE = Size(1500, 844)
 """Whose luma is reduced."""
 PAD = (114, 115, 116)
-Make = Callable[[NDArray[np.uint8]], Picture]
 
 
 @dataclass
@@ -69,79 +66,9 @@ def vision(bench: Bench) -> Iterator[MovingVision]:
         yield vision
 
 
-def boxes(size: Size) -> FrameBoxes:
-    """In the frame, across its edge, and beyond."""
-    share = np.array([[0.1, 0.1, 0.4, 0.6], [0.3, 0.5, 0.35, 0.6], [0.8, 0.7, 1.2, 1.1], [1.5, 1.5, 1.7, 1.6]])
-    return FrameBoxes((share * np.tile(size, 2)).astype(np.float32))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a vision says of two frames."""
-
-    corners: NDArray[np.float32]
-    points: NDArray[np.float32]
-    is_found: NDArray[np.bool_]
-    round_trip_px: NDArray[np.float32]
-    min_eigenvalue: NDArray[np.float32]
-    templates: NDArray[np.float32]
-    edges: NDArray[np.float32]
-    motion_at_rest: NDArray[np.float32]
-    motion: NDArray[np.float32]
-    shift_px: NDArray[np.float32]
-    difference: float
-
-
-CAMERA = shift_of(6, -4)
-
-
-def seen(vision: Vision, earlier: PreparedFrame, later: PreparedFrame) -> Seen:
-    whole = FrameBoxes(np.array([[0, 0, *earlier.size]], np.float32))
-    corners = vision.corners(earlier, whole, (12, 8))[0]
-    points = corners[~np.isnan(corners[:, 0])]
-    flow = vision.flow(earlier, later, points, points + np.float32(2), reach_px=60)
-    alignment = vision.alignment(earlier, later, np.zeros(2))
-    return Seen(
-        corners,
-        flow.points,
-        flow.is_found,
-        flow.round_trip_px,
-        flow.min_eigenvalue,
-        vision.templates(later, boxes(later.size)),
-        vision.edge_map(later),
-        vision.motion_map(earlier, later, None),
-        vision.motion_map(earlier, later, CAMERA),
-        alignment.shift_px,
-        alignment.difference,
-    )
-
-
-def assert_alike(mine: Seen, theirs: Seen) -> None:
-    """The same, but for the last digits of flow."""
-    np.testing.assert_array_equal(mine.corners, theirs.corners)
-    np.testing.assert_array_equal(mine.is_found, theirs.is_found)
-    np.testing.assert_allclose(mine.points[mine.is_found], theirs.points[mine.is_found], atol=0.02)
-    np.testing.assert_allclose(mine.round_trip_px[mine.is_found], theirs.round_trip_px[mine.is_found], atol=0.02)
-    np.testing.assert_allclose(mine.min_eigenvalue, theirs.min_eigenvalue, rtol=1e-5, atol=1e-8)
-    np.testing.assert_array_equal(mine.templates, theirs.templates)
-    np.testing.assert_array_equal(mine.edges, theirs.edges)
-    np.testing.assert_array_equal(mine.motion_at_rest, theirs.motion_at_rest)
-    assert np.mean(mine.motion != theirs.motion) < 0.01
-    np.testing.assert_array_equal(mine.shift_px, theirs.shift_px)
-    assert mine.difference == theirs.difference
-
-
-def pair(size: Size, make: Make = bgr) -> tuple[Picture, Picture]:
-    """Two pictures, between which the camera panned and something appeared."""
-    pixels = scene(size, grain_px=size.width // 40)
-    panned = moved(pixels, CAMERA)
-    panned[20:60, 30:90] = 255 - panned[20:60, 30:90]
-    return make(pixels), make(panned)
-
-
 @pytest.mark.parametrize("make", [bgr, yuv], ids=["bgr", "planes"])
 @pytest.mark.parametrize("size", [SMALL, LARGE, Size(2601, 400)], ids=str)
-def test_it_says_what_the_processor_says(vision: MovingVision, size: Size, make: Make) -> None:
+def test_it_says_what_the_processor_says(vision: MovingVision, size: Size, make: MakePicture) -> None:
     pictures = pair(size, make)
     usual = CpuVision()
     mine = seen(vision, *map(vision.prepare, pictures))
@@ -189,7 +116,7 @@ COPIES = [PatchCopy((10, 11, 300, 180), (0, 0, 120, 80)), PatchCopy((100, 40, 14
 
 
 @pytest.mark.parametrize("make", [bgr, yuv], ids=["bgr", "planes"])
-def test_canvases_are_drawn_where_the_picture_lies(vision: MovingVision, make: Make) -> None:
+def test_canvases_are_drawn_where_the_picture_lies(vision: MovingVision, make: MakePicture) -> None:
     picture = pair(SMALL, make)[0]
     order = vision.canvas(vision.prepare(picture), COPIES, Size(192, 96), PAD)
     assert isinstance(order, CanvasOrder)
@@ -233,6 +160,21 @@ def test_memory_goes_round(vision: MovingVision, driver: SimulatedDriver) -> Non
         held.append(driver.used_bytes)
     assert len(set(held[1:])) == 1
     assert vision.device_bytes <= driver.used_bytes
+
+
+def test_who_admits_streams_is_told_what_they_come_to_hold(bench: Bench) -> None:
+    pictures = pair(Size(1920, 1080), yuv)
+    with closing(bench.open()) as vision:
+        looked_at = vision.prepare(pictures[0])
+        order = vision.canvas(looked_at, COPIES, Size(192, 96), PAD)
+        earlier = looked_at
+        for n in range(4):
+            later = vision.prepare(pictures[n % 2])
+            vision.motion_map(earlier, later, None)
+            vision.edge_map(later)
+            earlier = later
+        assert 0.7 * usual_stream_bytes() < vision.device_bytes <= usual_stream_bytes() + 100_000
+        del looked_at, order
 
 
 def test_frames_of_one_kind_follow_those_of_another(vision: MovingVision, driver: SimulatedDriver) -> None:
