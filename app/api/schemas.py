@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.types import CaptureSource, Origin, PatchKind, WorkMode
+from app.core.types import CaptureSource, Origin, PatchKind, VisionPlace, WorkMode
 from app.sessions.state import SessionState
 
 SESSION_ID = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$"
@@ -298,7 +298,8 @@ class WorkModel(_Out):
     canvas: tuple[int, int] | None = Field(description="Width and height in pixels.")
     canvas_fill: float = Field(description="Share of the canvas covered by patches.")
     detector_pixels: int
-    backend: str
+    backend: str = Field(description="What runs the detector.")
+    vision: VisionPlace = Field(description="Where optical flow and all other work on pixels is done.")
 
 
 class ObjectModel(_Out):
@@ -339,6 +340,7 @@ class FrameResultModel(_Out):
                         "canvas_fill": 0.81,
                         "detector_pixels": 225280,
                         "backend": "onnxruntime-cpu",
+                        "vision": "cpu",
                     },
                     "stage_ms": {"decode": 3.1, "flow": 2.0, "plan": 0.3, "detect": 5.2, "merge": 0.2},
                     "dropped_since_last": 0,

@@ -20,6 +20,7 @@ CanvasBoxes = NewType("CanvasBoxes", NDArray[np.float32])
 
 CaptureSource = Literal["rtcp", "pts", "client", "arrival"]
 WorkMode = Literal["patch", "full", "track"]
+VisionPlace = Literal["cpu", "gpu"]
 Origin = Literal["detected", "tracked"]
 
 
@@ -333,6 +334,11 @@ class Vision(Protocol):
     """All work on pixels. Arrays that go in and out are small; pixels stay inside. Not thread-safe."""
 
     @property
+    def place(self) -> VisionPlace:
+        """Where it works at the moment."""
+        ...
+
+    @property
     def cell_px(self) -> int:
         """Width of a cell of the scene maps, in source-frame pixels; fixed by the first frame's size."""
         ...
@@ -438,6 +444,9 @@ class Work:
     """Share of the canvas covered by patches, 0 to 1."""
     detector_pixels: int = 0
     backend: str = ""
+    """Of the detector."""
+    vision: VisionPlace = "cpu"
+    """Where optical flow and all other work on pixels was done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def result_json(
             "canvas_fill": round(float(work.canvas_fill), 4),
             "detector_pixels": work.detector_pixels,
             "backend": work.backend,
+            "vision": work.vision,
         },
         "stage_ms": {stage: round(float(ms), 3) for stage, ms in result.stage_ms.items()},
         "dropped_since_last": n_dropped,

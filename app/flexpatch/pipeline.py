@@ -498,7 +498,7 @@ class Pipeline:
 
     def _work(self, plan: Plan) -> Work:
         if plan.layout is None:
-            return Work(mode="track", backend=self._detector.backend)
+            return Work(mode="track", backend=self._detector.backend, vision=self._vision.place)
         return Work(
             mode=plan.mode,
             patches=len(plan.layout.source),
@@ -506,4 +506,5 @@ class Pipeline:
             canvas_fill=plan.layout.fill,
             detector_pixels=plan.layout.size.pixels,
             backend=self._detector.backend,
+            vision=self._vision.place,
         )

@@ -119,7 +119,7 @@ class Metrics:
         )
         self._fallbacks = self._counter(
             "backend_fallbacks",
-            "Detectors that moved on from a backend that failed, by error.",
+            "Detectors, and streams' vision as model `vision`, that moved on from a backend that failed, by error.",
             "model",
             "backend",
             "successor",

@@ -19,6 +19,7 @@ from app.core.types import (
     PointFlow,
     PreparedFrame,
     Size,
+    VisionPlace,
     YuvPicture,
 )
 from app.vision.alignment import NO_SHIFT, THUMBNAIL, Thumbnail, align
@@ -77,6 +78,8 @@ class CpuVision:
         self._divisor = 0
         self._eigenvalues = np.zeros((0, 0), np.float32)
         self._drawer = Drawer()
+
+    place: VisionPlace = "cpu"
 
     @property
     def cell_px(self) -> int:

@@ -20,6 +20,7 @@ from app.core.types import (
     PointFlow,
     PreparedFrame,
     Size,
+    VisionPlace,
 )
 from app.gpu.machine import GpuMachine
 from app.vision.alignment import NO_SHIFT
@@ -67,9 +68,8 @@ class MovingVision:
         self._divisor = 0
 
     @property
-    def is_on_gpu(self) -> bool:
-        """Whether the last frame was prepared there."""
-        return self._gpu is not None
+    def place(self) -> VisionPlace:
+        return "gpu" if self._gpu else "cpu"
 
     @property
     def device_bytes(self) -> int:
@@ -160,7 +160,7 @@ class MovingVision:
             self._give_up(error)
             return
         self._ordinal = opened.gpu.ordinal
-        logger.debug("vision works on the GPU")
+        logger.info("vision works on the GPU")
 
     def _worked(self, on_gpu: Callable[[GpuPixels], T], on_cpu: Callable[[CpuVision], T]) -> T:
         """On the GPU; on the processor if that fails, from now on."""

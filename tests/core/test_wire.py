@@ -53,6 +53,7 @@ def test_the_document_is_that_of_the_contract() -> None:
             "canvas_fill": 0.8123,
             "detector_pixels": 225_280,
             "backend": "onnxruntime-cpu",
+            "vision": "cpu",
         },
         "stage_ms": {"decode": 3.123, "flow": 2.0},
         "dropped_since_last": 2,

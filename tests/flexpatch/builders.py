@@ -18,6 +18,7 @@ from app.core.types import (
     PointFlow,
     PreparedFrame,
     Size,
+    VisionPlace,
 )
 from app.flexpatch.acuity import Acuity
 from app.flexpatch.canvas import CanvasLayout, FrameDetections
@@ -109,6 +110,8 @@ class PaperVision:
 
     def prepare(self, picture: Picture) -> PreparedFrame:
         return self.frame
+
+    place: VisionPlace = "cpu"
 
     def close(self) -> None: ...
 

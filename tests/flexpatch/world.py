@@ -33,6 +33,7 @@ from app.core.types import (
     Size,
     TrackedObject,
     Vision,
+    VisionPlace,
 )
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import FailureModel, hand_set_model
@@ -193,6 +194,10 @@ class CountingVision:
     @property
     def cell_px(self) -> int:
         return self.inner.cell_px
+
+    @property
+    def place(self) -> VisionPlace:
+        return self.inner.place
 
     def close(self) -> None:
         self.inner.close()

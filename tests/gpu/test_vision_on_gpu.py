@@ -59,7 +59,7 @@ def test_it_says_what_the_processor_says(open_vision: Open, size: Size, make: Ma
     usual = CpuVision()
     with closing(open_vision()) as vision:
         mine = seen(vision, *map(vision.prepare, pictures))
-        assert vision.is_on_gpu
+        assert vision.place == "gpu"
     assert_alike(mine, seen(usual, *map(usual.prepare, pictures)))
 
 

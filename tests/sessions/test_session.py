@@ -91,6 +91,7 @@ def test_a_frame_becomes_the_documented_result(session: Session, bench: Bench) -
             "canvas_fill": 0.5,
             "detector_pixels": 2048,
             "backend": "none",
+            "vision": "cpu",
         },
         "stage_ms": {"decode": 0.0, "detect": 4.0},
         "dropped_since_last": 0,

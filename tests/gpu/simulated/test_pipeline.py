@@ -25,7 +25,6 @@ from app.gpu.device import Gpu
 from app.gpu.machine import GpuMachine
 from app.ingest.source import open_source
 from app.vision.cpu import CpuVision
-from app.vision.moving import MovingVision
 from app.vision.opening import VisionOpener
 from tests.detect.conftest import on_processor
 from tests.gpu.driver.build import host_image
@@ -115,7 +114,7 @@ def assert_same_tracks(mine: Sequence[FrameResult], theirs: Sequence[FrameResult
 def test_the_tracks_are_those_of_the_processor(rig: Rig, expected: list[FrameResult]) -> None:
     results = rig.run()
     assert_same_tracks(results, expected)
-    assert {result.work.backend for result in results} == {"tensorrt"}
+    assert {(result.work.backend, result.work.vision) for result in results} == {("tensorrt", "gpu")}
     assert rig.failures == []
 
 
@@ -143,5 +142,4 @@ def test_tracking_goes_on_when_the_gpu_is_lost(
     assert_same_tracks(results, expected)
     assert results[-1].work.backend == "onnxruntime-cpu"
     assert rig.failures == ["GpuFailed"]
-    assert isinstance(rig.vision, MovingVision)
-    assert not rig.vision.is_on_gpu
+    assert [result.work.vision for result in results] == ["gpu"] * at + ["cpu"] * (N_FRAMES - at)

@@ -73,7 +73,7 @@ def test_it_says_what_the_processor_says(vision: MovingVision, size: Size, make:
     usual = CpuVision()
     mine = seen(vision, *map(vision.prepare, pictures))
     assert_alike(mine, seen(usual, *map(usual.prepare, pictures)))
-    assert vision.is_on_gpu
+    assert vision.place == "gpu"
     assert vision.cell_px == usual.cell_px
 
 
