@@ -1,5 +1,6 @@
 """Which vision a stream gets."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -10,6 +11,8 @@ from app.gpu.machine import GpuMachine
 from app.vision.cpu import CpuVision
 from app.vision.gpu.kernels import VisionKernels
 from app.vision.moving import MovingVision
+
+logger = logging.getLogger(__name__)
 
 VisionChoice = Literal["auto", "gpu", "cpu"]
 
@@ -32,12 +35,25 @@ class VisionOpener:
         Raises:
             GpuError: the GPU is demanded, and cannot be used.
         """
-        if choice == "gpu":
-            VisionKernels(machine.opened().kernels)
         self._choice = choice
+        if choice == "gpu" or (choice == "auto" and may_use_gpu()):
+            self._compile(machine)
         self._machine = machine
         self._may_use_gpu = may_use_gpu
         self._on_failure = on_failure
+
+    def _compile(self, machine: GpuMachine) -> None:
+        """Have the kernels ready before the first stream needs them: that takes a second.
+
+        Raises:
+            GpuError: as `__init__`.
+        """
+        try:
+            VisionKernels(machine.opened().kernels)
+        except GpuError as error:
+            if self._choice == "gpu":
+                raise
+            logger.warning("vision works without the GPU", extra={"reason": str(error)})
 
     def open(self, detector: Detector) -> Vision:
         """The vision of a stream that has this detector."""

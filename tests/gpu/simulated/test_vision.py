@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from app.core.errors import GpuMissing
+from app.core.errors import GpuMissing, KernelsNotCompiled
 from app.core.types import (
     CanvasOrder,
     FrameBoxes,
@@ -16,7 +16,8 @@ from app.core.types import (
     Size,
     YuvPicture,
 )
-from app.gpu.device import Gpu
+from app.gpu.compiler import KernelFile
+from app.gpu.device import Capability, Gpu
 from app.gpu.machine import GpuMachine
 from app.vision.cpu import CpuFrame, CpuVision
 from app.vision.gpu.frames import GpuFrame
@@ -299,3 +300,34 @@ def test_a_gpu_that_is_demanded_must_be_there(driver: SimulatedDriver) -> None:
     driver.set_devices(0)
     with pytest.raises(GpuMissing):
         VisionOpener("gpu", GpuMachine(0, Gpu, host_image), lambda: False, lambda _: None)
+
+
+def test_the_first_stream_waits_for_no_compiler() -> None:
+    compiled: list[str] = []
+
+    def compile_file(name: KernelFile, capability: Capability) -> bytes:
+        compiled.append(name)
+        return host_image(name, capability)
+
+    with closing(GpuMachine(0, Gpu, compile_file)) as machine:
+        opener = VisionOpener("auto", machine, lambda: True, lambda _: None)
+        assert compiled == ["planes", "flow", "texture", "maps"]
+        for _ in range(2):
+            with closing(opener.open(Detector(draws=True))) as vision:  # type: ignore[arg-type]
+                assert isinstance(vision.prepare(pair(SMALL)[0]), GpuFrame)
+        assert len(compiled) == 4
+
+
+def test_without_a_compiler_streams_go_on_here() -> None:
+    failures: list[str] = []
+
+    def compile_file(name: KernelFile, capability: Capability) -> bytes:
+        raise KernelsNotCompiled(f"{name} for {capability}: no compiler")
+
+    with closing(GpuMachine(0, Gpu, compile_file)) as machine:
+        opener = VisionOpener("auto", machine, lambda: True, lambda error: failures.append(str(error)))
+        with closing(opener.open(Detector(draws=True))) as vision:  # type: ignore[arg-type]
+            assert isinstance(vision.prepare(pair(SMALL)[0]), CpuFrame)
+        assert failures == ["planes for (8, 9): no compiler"]
+        with pytest.raises(KernelsNotCompiled):
+            VisionOpener("gpu", machine, lambda: True, lambda _: None)
