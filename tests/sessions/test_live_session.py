@@ -181,6 +181,10 @@ def test_another_size_begins_anew_with_new_ids(bench: Bench, start: Open) -> Non
     assert bench.pipeline.next_track_id == 8
     assert bench.pipeline.focuses, "it knows what the session is about"
     assert session.describe().frame_size == Size(32, 24)
+    assert [pipeline.n_closed for pipeline in bench.pipelines] == [1, 0]
+    session.begin_stop("over")
+    assert session.join(WAIT_S)
+    assert [pipeline.n_closed for pipeline in bench.pipelines] == [1, 1]
 
 
 def test_frames_cannot_be_pushed(start: Open) -> None:
