@@ -20,7 +20,6 @@ from app.flexpatch.failure_file import load_failure_model
 from app.gpu.machine import GpuMachine
 from app.offline.training.pickled import SUFFIXES as PICKLED_SUFFIXES
 from app.offline.training.pickled import load_pickled_model
-from app.vision.gpu.pixels import usual_stream_bytes
 from app.vision.opening import VisionOpener
 
 _HERE = Path(__file__).resolve().parent
@@ -56,14 +55,13 @@ def model_opener(
         events: is told what becomes of backends.
         waits_for_engines: rather than have another backend serve meanwhile.
     """
-    for_vision = 0 if settings.vision == "cpu" else usual_stream_bytes()
     choices = BackendChoices(
         engine_folder=engine_folder(settings),
         engine=engine_options(settings),
         backend=settings.backend,
         threads=settings.detector_threads,
         shares_batches=settings.gpu_sharing == "batch",
-        reserve_bytes=settings.gpu_reserve_mb * _MEGABYTE + for_vision,
+        reserve_bytes=settings.gpu_reserve_mb * _MEGABYTE,
         waits_for_engines=waits_for_engines,
     )
     builds = EngineBuilds(partial(_build_command, settings))
@@ -84,7 +82,8 @@ def vision_opener(settings: Settings, opener: ModelOpener, events: BackendEvents
     def on_failure(error: GpuError) -> None:
         told.backend_failed("vision", "gpu", "cpu", type(error).__name__)
 
-    return VisionOpener(settings.vision, opener.machine, lambda: opener.may_use_gpu, on_failure)
+    reserve_bytes = settings.gpu_reserve_mb * _MEGABYTE
+    return VisionOpener(settings.vision, opener.machine, lambda: opener.may_use_gpu, on_failure, reserve_bytes)
 
 
 def open_model(opener: ModelOpener, settings: Settings, path: Path, family: str | None) -> DetectorModel:

@@ -138,7 +138,9 @@ class Settings(BaseSettings):
         description="On a GPU, each session works by itself (session), or canvases of several go together (batch).",
     )
     gpu_reserve_mb: int = Field(
-        256, ge=0, description="GPU memory that sessions leave free, in megabytes; none is admitted beyond it."
+        256,
+        ge=0,
+        description="GPU memory that stays free when a session is admitted, in megabytes, besides what its vision comes to hold.",
     )
     engine_dir: Path | None = Field(None, description="Folder of TensorRT engines; null: engines in models_dir.")
     engine_precision: Precision = Field("half", description="Arithmetic of TensorRT engines: float, half or int8.")

@@ -101,7 +101,7 @@ def create_app(
         detector: used by sessions that name none; None: the one that the settings name, loaded here.
         clock: monotonic time; None: the system's.
         wall_s: Unix time in seconds.
-        make_pipeline: None: FlexPatch on the CPU.
+        make_pipeline: None: FlexPatch.
     Raises:
         ModelError: the detector or failure model that the settings name cannot be used.
         SettingsError: the demo session does not go with the settings, or source_allow makes no sense.
@@ -197,6 +197,7 @@ def _session_tools(
         result_log_size=settings.result_log_size,
         stale_after_s=settings.stale_after_s,
         check_stream=lambda stream: streams.check(stream.kind, stream.address, is_trusted=stream.is_trusted),
+        check_room=detection.visions.check_room,
         open_stream=lambda stream: streams.open(
             stream.kind, stream.address, stream.transport, is_trusted=stream.is_trusted
         ),

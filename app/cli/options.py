@@ -10,10 +10,10 @@ from app.chosen_models import model_folders, model_opener, open_model, vision_op
 from app.config import Settings
 from app.core.clock import SystemClock
 from app.core.errors import SettingsError
-from app.core.types import Detector, Size
+from app.core.types import Detector, Size, Vision
 from app.detect.families import FAMILIES
 from app.detect.loader import find_model
-from app.vision.opening import VisionOpener
+from app.detect.opening import ModelOpener
 
 DetectorOption = Annotated[
     Path | None,
@@ -35,15 +35,19 @@ FamilyOption = Annotated[
 
 def open_detector(settings: Settings) -> Detector:
     """The detector that the settings name, on the backend that they ask for."""
-    return open_with_vision(settings)[0]
+    return _opened(settings)[0]
 
 
-def open_with_vision(settings: Settings) -> tuple[Detector, VisionOpener]:
-    """The same, and what makes the vision that goes with it."""
+def open_with_vision(settings: Settings) -> tuple[Detector, Vision]:
+    """The same, and the vision that goes with it."""
+    detector, opener = _opened(settings)
+    return detector, vision_opener(settings, opener).open(detector)
+
+
+def _opened(settings: Settings) -> tuple[Detector, ModelOpener]:
     opener = model_opener(settings, SystemClock(), waits_for_engines=True)
     path = find_model(settings.detector, model_folders(settings))
-    visions = vision_opener(settings, opener)
-    return open_model(opener, settings, path, settings.detector_family).open(), visions
+    return open_model(opener, settings, path, settings.detector_family).open(), opener
 
 
 def parse_size(option: str, text: str, example: str) -> Size:

@@ -81,7 +81,7 @@ def run_command(
         stream = stack.enter_context(open_source(source, fps=fps))
         if destination and max_frames is None and isinstance(stream, StreetSource) and stream.n_frames is None:
             raise SettingsError("The synthetic street never ends: add --max-frames N.")
-        model, visions = open_with_vision(settings)
+        model, vision = open_with_vision(settings)
         sinks: list[Sink] = []
         if destination:
             file = output_file(destination, _session_name(source), stream.size, fps=stream.fps, draws_patches=patches)
@@ -91,7 +91,6 @@ def run_command(
         console = Console(stderr=True)
         with _progress(console, stream, max_frames, is_quiet=json) as advance:
             try:
-                vision = visions.open(model)
                 summary = run(stream, model, failure_model(settings), options, [*sinks, advance], vision=vision)
             except KeyboardInterrupt:
                 say(console, f"Interrupted; {destination} is not written." if destination else "Interrupted.")

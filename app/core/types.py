@@ -297,7 +297,7 @@ def look_at(detector: Detector, canvases: Sequence[Canvas]) -> Sequence[CanvasDe
 
 
 class PreparedFrame(Protocol):
-    """A frame as one vision implementation keeps it (in GPU memory, perhaps); of use to that one alone."""
+    """A frame as one vision keeps it (in GPU memory, perhaps); of use to that one alone."""
 
     @property
     def size(self) -> Size: ...
@@ -407,7 +407,7 @@ class Vision(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds; its frames are of no use any more. Canvases that were ordered can still be drawn."""
+        """Give back what it holds; it must not be asked any more. Canvases that were ordered can still be drawn."""
         ...
 
 

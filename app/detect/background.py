@@ -133,7 +133,8 @@ def _fail(question: _Question, error: Exception) -> None:
     if not isinstance(error, DetectorFailed):
         logger.error("a detector failed unexpectedly", exc_info=error)
     with suppress(InvalidStateError):
-        question.future.set_exception(error)
+        # Its traceback would keep canvas and frame alive in a circle.
+        question.future.set_exception(error.with_traceback(None))
 
 
 @dataclass(slots=True)

@@ -142,22 +142,13 @@ class ModelOpener:
 
     def _has_gpu(self) -> bool:
         try:
-            self._kernels()
+            self.machine.opened()
         except GpuError:
             return False
         return True
 
-    def _kernels(self) -> DetectionKernels:
-        """Without which a GPU is of no use.
-
-        Raises:
-            GpuError: there is none, or none for which they can be compiled.
-        """
-        return DetectionKernels(self.machine.opened().kernels)
-
     def _on_tensorrt(self, path: Path, choices: DetectorChoices) -> Loaded:
         opened = self.machine.opened()
-        self._kernels()
         library = find_library(opened.gpu.capability).required()
         cache = EngineCache(self._choices.engine_folder, library)
         key = cache.key(path, opened.gpu.capability, self._choices.engine)
@@ -262,7 +253,9 @@ class ModelOpener:
         return DetectorModel(facts, [candidate], self._events, is_shared=self._choices.shares_batches)
 
     def _gpu_model(self, name: str, network: DeviceNetwork, choices: DetectorChoices) -> GpuModel:
-        return GpuModel(name, network, self.machine.opened().gpu, self._kernels(), self._clock, choices=choices)
+        opened = self.machine.opened()
+        kernels = DetectionKernels(opened.kernels)
+        return GpuModel(name, network, opened.gpu, kernels, self._clock, choices=choices)
 
 
 def _names(wanted: Backend) -> tuple[BackendName, ...]:

@@ -445,7 +445,12 @@ class Pipeline:
         if look is None or not look.answer.done():
             return
         self._look = None
-        answer = look.answer.result()
+        try:
+            answer = look.answer.result()
+        except BaseException:
+            # The answer holds the error, which holds this call: its pictures would stay until they are searched for.
+            del look
+            raise
         turn.watch.add("detect", answer.took_ms)
         if look.is_void:
             return

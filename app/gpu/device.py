@@ -95,13 +95,8 @@ class _Owned:
     def close(self) -> None:
         """Give it back; once is enough. A GPU that has failed has nothing to give back to."""
         give_back, self._give_back = self._give_back, None
-        if give_back is None:
-            return
-        try:
-            self._gpu.make_current()
-            give_back()
-        except GpuError as error:
-            logger.debug("not given back", extra={"reason": str(error)})
+        if give_back is not None:
+            self._gpu.take_back(give_back)
 
     def __enter__(self) -> Self:
         return self
@@ -224,14 +219,15 @@ class Stream(_Owned):
         If the block raises, nothing is kept.
         """
         mode = _driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        call("cuStreamBeginCapture", self._handle, mode)
         graphs: list[Graph] = []
-        try:
-            yield graphs
-        except BaseException:
-            self._abandon_recording()
-            raise
-        graphs.append(Graph(self._gpu, call("cuStreamEndCapture", self._handle)))
+        with self._gpu.holding_back():
+            call("cuStreamBeginCapture", self._handle, mode)
+            try:
+                yield graphs
+            except BaseException:
+                self._abandon_recording()
+                raise
+            graphs.append(Graph(self._gpu, call("cuStreamEndCapture", self._handle)))
 
     def _abandon_recording(self) -> None:
         try:
@@ -278,6 +274,7 @@ class Gpu:
         )
         self._context = call("cuDevicePrimaryCtxRetain", device)
         self._is_closed = False
+        self._here = threading.local()
         self.exclusive = threading.RLock()
         """Held by who records a stream, and by who has libraries wait for the whole GPU, which spoils recordings."""
 
@@ -288,6 +285,32 @@ class Gpu:
         self._is_closed = True
         try:
             call("cuDevicePrimaryCtxRelease", self._device)
+        except GpuError as error:
+            logger.debug("not given back", extra={"reason": str(error)})
+
+    @contextmanager
+    def holding_back(self) -> Iterator[None]:
+        """Nothing is given back by this thread meanwhile, but afterwards: what it frees would spoil what it records."""
+        postponed: list[Callable[[], None]] = []
+        self._here.postponed = postponed
+        try:
+            yield
+        finally:
+            self._here.postponed = None
+            for give_back in postponed:
+                self.take_back(give_back)
+
+    def take_back(self, give_back: Callable[[], None]) -> None:
+        """Have something given back: soon, if this thread is recording; not at all, if the whole context was."""
+        postponed = getattr(self._here, "postponed", None)
+        if postponed is not None:
+            postponed.append(give_back)
+            return
+        if self._is_closed:
+            return
+        try:
+            self.make_current()
+            give_back()
         except GpuError as error:
             logger.debug("not given back", extra={"reason": str(error)})
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from app.core.errors import GpuError
+from app.core.errors import GpuError, GpuMemoryShort
 from app.gpu.compiler import KernelFile, compile_kernels
 from app.gpu.device import Capability, Gpu, Kernel, Module
 
@@ -29,6 +29,7 @@ class LoadedKernels:
         Raises:
             KernelsNotCompiled: NVRTC is missing or fails; the same each time.
             GpuFailed: the GPU does not take what was compiled, or has no such kernel; the same each time.
+            GpuMemoryShort: there is no room for them now.
         """
         with self._lock:
             if file not in self._modules:
@@ -43,6 +44,8 @@ class LoadedKernels:
     def _load(self, file: KernelFile) -> Module | GpuError:
         try:
             return self.gpu.load(self._compile(file, self.gpu.capability))
+        except GpuMemoryShort:
+            raise
         except GpuError as error:
             return error.with_traceback(None)
 

@@ -126,6 +126,7 @@ class SessionRegistry:
         """A session that is not started yet, with a detector of its own."""
         detector = self._detectors.get(spec.detector)
         try:
+            self._tools.check_room()
             return Session(spec, detector, self._tools)
         except BaseException:
             close_detector(detector)

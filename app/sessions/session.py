@@ -433,7 +433,8 @@ class Session:
         code = error_code(error) if isinstance(error, FlexPatchError) else "internal_error"
         self._ledger.failed(code)
         with suppress(InvalidStateError):
-            job.future.set_exception(error)
+            # Its traceback would keep the frame, and what the GPU holds of it, alive in a circle.
+            job.future.set_exception(error.with_traceback(None))
 
     def _give_up(self, error: Exception) -> None:
         reason = f"{_MAX_DEFECTS_IN_A_ROW} frames in a row failed for an internal reason."

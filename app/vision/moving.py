@@ -65,11 +65,18 @@ class MovingVision:
         self._gpu: GpuPixels | None = None
         self._ordinal = 0
         self._is_given_up = False
+        self._sent: tuple[PreparedFrame, GpuFrame] | None = None
+        """The last frame of the processor's that was needed on the GPU."""
         self._divisor = 0
 
     @property
     def place(self) -> VisionPlace:
         return "gpu" if self._gpu else "cpu"
+
+    @property
+    def may_move(self) -> bool:
+        """Whether it does not work on the GPU now, but may later."""
+        return not (self._gpu or self._is_given_up)
 
     @property
     def device_bytes(self) -> int:
@@ -145,13 +152,19 @@ class MovingVision:
 
     def close(self) -> None:
         self._is_given_up = True
-        gpu, self._gpu = self._gpu, None
+        self._leave()
+
+    def _leave(self) -> None:
+        gpu, self._gpu, self._sent = self._gpu, None, None
         if gpu:
             gpu.close()
 
     def _move(self, picture: Picture) -> None:
-        """Begin to work on the GPU, if that is wanted now."""
-        if self._gpu or self._is_given_up or not (can_take(picture, self._divisor) and self._is_wanted()):
+        """Work on the GPU from now on, or no more, as is wanted now."""
+        is_wanted = not self._is_given_up and can_take(picture, self._divisor) and self._is_wanted()
+        if self._gpu and not is_wanted:
+            self._leave()
+        if self._gpu or not is_wanted:
             return
         try:
             opened = self._machine.opened()
@@ -177,7 +190,11 @@ class MovingVision:
         self._on_failure(error)
 
     def _there(self, gpu: GpuPixels, frame: PreparedFrame) -> GpuFrame:
-        return frame if isinstance(frame, GpuFrame) else gpu.prepare(cpu_frame(frame).scaled.picture, self._divisor)
+        if isinstance(frame, GpuFrame):
+            return frame
+        if self._sent is None or self._sent[0] is not frame:
+            self._sent = frame, gpu.prepare(cpu_frame(frame).scaled.picture, self._divisor)
+        return self._sent[1]
 
     def _here(self, frame: PreparedFrame) -> PreparedFrame:
         if not isinstance(frame, GpuFrame):

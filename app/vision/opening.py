@@ -1,15 +1,18 @@
 """Which vision a stream gets."""
 
 import logging
+import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from app.core.errors import GpuError
+from app.core.errors import GpuError, GpuMemoryShort
 from app.core.types import Detector, Vision, draws_canvases
 from app.gpu.machine import GpuMachine
 from app.vision.cpu import CpuVision
 from app.vision.gpu.kernels import VisionKernels
+from app.vision.gpu.pixels import usual_stream_bytes
 from app.vision.moving import MovingVision
 
 logger = logging.getLogger(__name__)
@@ -26,12 +29,14 @@ class VisionOpener:
         machine: GpuMachine,
         may_use_gpu: Callable[[], bool],
         on_failure: Callable[[GpuError], None],
+        reserve_bytes: int = 0,
     ) -> None:
         """
         Args:
             choice: auto: on the GPU where, and as soon as, the detector is.
             may_use_gpu: whether detectors may come to draw canvases on the GPU.
             on_failure: is told why a stream's vision does not use the GPU any more.
+            reserve_bytes: GPU memory that must stay free when a stream is admitted.
         Raises:
             GpuError: the GPU is demanded, and cannot be used.
         """
@@ -41,6 +46,9 @@ class VisionOpener:
         self._machine = machine
         self._may_use_gpu = may_use_gpu
         self._on_failure = on_failure
+        self._reserve_bytes = reserve_bytes
+        self._lock = threading.Lock()
+        self._opened: weakref.WeakSet[MovingVision] = weakref.WeakSet()
 
     def _compile(self, machine: GpuMachine) -> None:
         """Have the kernels ready before the first stream needs them: that takes a second.
@@ -65,4 +73,24 @@ class VisionOpener:
             "gpu": lambda: True,
             "cpu": lambda: False,
         }
-        return MovingVision(self._machine, wanted[self._choice], is_ordering, self._on_failure)
+        vision = MovingVision(self._machine, wanted[self._choice], is_ordering, self._on_failure)
+        with self._lock:
+            self._opened.add(vision)
+        return vision
+
+    def check_room(self) -> None:
+        """Whether another stream can be admitted, with those that have not taken their memory yet.
+
+        Raises:
+            GpuMemoryShort: it cannot.
+        """
+        if self._choice == "cpu" or not (self._choice == "gpu" or self._may_use_gpu()):
+            return
+        with self._lock:
+            n_expected = 1 + sum(vision.may_move for vision in self._opened)
+        try:
+            self._machine.opened().gpu.check_room(self._reserve_bytes + n_expected * usual_stream_bytes())
+        except GpuMemoryShort:
+            raise
+        except GpuError as error:
+            logger.debug("nobody needs room on a GPU that cannot be used", extra={"reason": str(error)})

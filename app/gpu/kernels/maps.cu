@@ -147,23 +147,28 @@ extern "C" __global__ void join_edges(int width, int height, int* labels) {
     });
 }
 
-// Third: roots of certain edges are marked.
+// Third: every pixel gets its root for a label, and roots of certain edges are marked.
 extern "C" __global__ void mark_edges(int width, int height, int* labels, const unsigned char* is_strong,
                                       unsigned char* is_marked) {
     for_each_pixel(width, height, [&](int x, int y) {
         const int index = y * width + x;
+        if (labels[index] == NO_EDGE) {
+            return;
+        }
+        const int root = root_of(labels, index);
+        labels[index] = root;
         if (is_strong[index]) {
-            is_marked[root_of(labels, index)] = 1;
+            is_marked[root] = 1;
         }
     });
 }
 
 // Fourth: whatever is joined with a certain edge is one.
-extern "C" __global__ void count_edges(int width, int height, int* labels, const unsigned char* is_marked,
+extern "C" __global__ void count_edges(int width, int height, const int* labels, const unsigned char* is_marked,
                                        unsigned char* map) {
     count_cells(width, height, map, [&](int x, int y) {
-        const int index = y * width + x;
-        return labels[index] != NO_EDGE && is_marked[root_of(labels, index)];
+        const int label = labels[y * width + x];
+        return label != NO_EDGE && is_marked[label];
     });
 }
 

@@ -1,4 +1,4 @@
-"""The work on pixels on an NVIDIA GPU. Results are those of OpenCV on the processor, but for the last digits of flow.
+"""The work on pixels on an NVIDIA GPU. Results are those of OpenCV, but for the last digits of flow.
 
 Pictures go there once, as they come; points, boxes and maps come and go. Each question is answered before the next one.
 """
@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,8 +52,8 @@ def can_take(picture: Picture, divisor: int) -> bool:
 
 
 def usual_stream_bytes() -> int:
-    """GPU memory that the vision of a 1080p stream comes to hold, for who admits streams."""
-    layout = FrameLayout.of(_USUAL_FRAME, is_bgr=False, divisor=divisor_of(_USUAL_FRAME))
+    """GPU memory that the vision of a 1080p stream of pushed pictures comes to hold, for who admits streams."""
+    layout = FrameLayout.of(_USUAL_FRAME, is_bgr=True, divisor=divisor_of(_USUAL_FRAME))
     return _FRAMES_HELD * layout.n_bytes + edge_scratch_bytes(layout.level_sizes[0])
 
 
@@ -171,9 +172,7 @@ class GpuPixels:
     def motion_map(self, earlier: GpuFrame, later: GpuFrame, camera: NDArray[np.float64] | None) -> NDArray[np.float32]:
         back = np.zeros((), CAMERA_MAP)
         if camera is not None:
-            whole = np.eye(3)
-            whole[:2] = camera_on_luma(camera, later.scale)
-            back["x"], back["y"] = np.linalg.inv(whole)[:2]
+            back["x"], back["y"] = cv2.invertAffineTransform(camera_on_luma(camera, later.scale))
             back["is_used"] = 1
         luma = later.layout.level_sizes[0]
         return self._map(

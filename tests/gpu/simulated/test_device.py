@@ -248,6 +248,32 @@ def test_a_graph_may_be_closed_before_its_work_is_done(work: Work) -> None:
     assert work.is_done()
 
 
+def test_what_is_given_back_while_recording_is_given_back_afterwards(
+    gpu: Gpu, work: Work, driver: SimulatedDriver
+) -> None:
+    """As when Python collects, of all times now, what somebody has let go of."""
+    memory = gpu.allocate(100)
+    before = driver.live()["memory"]
+    with work.stream.record() as graphs:
+        work.give(3)
+        memory.close()
+        assert driver.live()["memory"] == before
+    assert driver.live()["memory"] == before - 1
+    with graphs[0] as graph:
+        work.stream.replay(graph)
+        work.stream.wait()
+    assert work.is_done(3)
+
+
+def test_other_threads_give_back_meanwhile(gpu: Gpu, work: Work, driver: SimulatedDriver) -> None:
+    memory = gpu.allocate(100)
+    before = driver.live()["memory"]
+    with work.stream.record() as graphs:
+        in_thread(memory.close)
+        assert driver.live()["memory"] == before - 1
+    graphs[0].close()
+
+
 def test_an_abandoned_recording_leaves_nothing(work: Work, driver: SimulatedDriver) -> None:
     def give_and_raise() -> None:
         work.give()

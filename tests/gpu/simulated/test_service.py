@@ -20,18 +20,20 @@ from tests.sessions.fakes import WAIT_S, BlindDetector
 from tests.vision.pictures import moved, scene, shift_of
 
 IDS = ("a", "b", "c")
+RESERVE_MB = 140
+"""Of 256 that the simulated GPU has: room for three sessions."""
 
 
 @pytest.fixture
 def client(driver: SimulatedDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     monkeypatch.setattr("app.chosen_models.GpuMachine", lambda ordinal: GpuMachine(ordinal, Gpu, host_image))
-    app = create_app(settings(vision="gpu"), detector=BlindDetector())
+    app = create_app(settings(vision="gpu", gpu_reserve_mb=RESERVE_MB), detector=BlindDetector())
     with server_for(app) as address, httpx.Client(base_url=f"http://{address}", timeout=WAIT_S) as client:
         yield client
 
 
 def pictures() -> list[tuple[bytes, str]]:
-    """A pan, as JPEG and PNG by turns: planes and BGR."""
+    """A pan, as JPEG and PNG by turns."""
     pixels = scene(Size(320, 200))
     frames = [moved(pixels, shift_of(3 * n, n)) for n in range(6)]
     kinds = ["jpeg", "jpeg", "png"] * 2
@@ -74,3 +76,16 @@ def test_a_gpu_that_is_lost_harms_no_session_and_is_counted(client: httpx.Client
         assert {push(client, session, picture) for session in IDS} == {"cpu"}
     counted = 'flexpatch_backend_fallbacks_total{backend="gpu",model="vision",reason="GpuFailed",successor="cpu"} 3.0'
     assert counted in client.get("/metrics").text
+
+
+def test_a_session_that_the_gpu_has_no_room_for_is_refused(client: httpx.Client) -> None:
+    """Those that were admitted count before they have taken their memory."""
+    for session in IDS:
+        assert client.post("/sessions", json={"id": session}).status_code == 201
+    refused = client.post("/sessions", json={"id": "d"})
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "gpu_memory_short"
+    assert "MB would stay free" in refused.json()["detail"]
+    for session in IDS:
+        push(client, session, pictures()[0])
+    assert client.post("/sessions", json={"id": "d"}).status_code == 201, "they were smaller than expected"

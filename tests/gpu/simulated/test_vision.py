@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from app.core.errors import GpuMissing, KernelsNotCompiled
+from app.core.errors import GpuMemoryShort, GpuMissing, KernelsNotCompiled
 from app.core.types import (
     CanvasOrder,
     FrameBoxes,
@@ -164,7 +164,7 @@ def test_memory_goes_round(vision: MovingVision, driver: SimulatedDriver) -> Non
 
 
 def test_who_admits_streams_is_told_what_they_come_to_hold(bench: Bench) -> None:
-    pictures = pair(Size(1920, 1080), yuv)
+    pictures = pair(Size(1920, 1080))
     with closing(bench.open()) as vision:
         looked_at = vision.prepare(pictures[0])
         order = vision.canvas(looked_at, COPIES, Size(192, 96), PAD)
@@ -213,6 +213,33 @@ def test_it_moves_to_the_gpu_when_its_detector_does(bench: Bench, vision: Moving
     order = vision.canvas(earlier, COPIES, Size(192, 96), PAD)
     assert isinstance(order, CanvasOrder)
     assert order.resident
+
+
+def test_it_leaves_the_gpu_when_its_detector_does_and_comes_back(
+    bench: Bench, vision: MovingVision, driver: SimulatedDriver
+) -> None:
+    pictures = pair(SMALL)
+    usual = CpuVision()
+    expected = seen(usual, *map(usual.prepare, pictures))
+    earlier = vision.prepare(pictures[0])
+    bench.is_wanted = False
+    later = vision.prepare(pictures[1])
+    assert isinstance(later, CpuFrame)
+    assert_alike(seen(vision, earlier, later), expected)
+    assert driver.live().get("memory") == 1, "what the frame holds"
+    bench.is_wanted = True
+    assert isinstance(vision.prepare(pictures[0]), GpuFrame)
+    assert_alike(seen(vision, earlier, later), expected)
+    assert bench.failures == []
+
+
+def test_a_gpu_that_was_short_of_memory_once_is_asked_again(driver: SimulatedDriver) -> None:
+    driver.fail("cuModuleLoadData", "CUDA_ERROR_OUT_OF_MEMORY", after_n_calls=1)
+    with closing(GpuMachine(0, Gpu, host_image)) as machine:
+        kernels = machine.opened().kernels
+        with pytest.raises(GpuMemoryShort):
+            kernels.kernel("planes", "halve_luma")
+        kernels.kernel("planes", "halve_luma")
 
 
 @pytest.mark.parametrize("after_n_calls", [0, 1, 2])
@@ -311,23 +338,25 @@ def test_the_first_stream_waits_for_no_compiler() -> None:
 
     with closing(GpuMachine(0, Gpu, compile_file)) as machine:
         opener = VisionOpener("auto", machine, lambda: True, lambda _: None)
-        assert compiled == ["planes", "flow", "texture", "maps"]
+        assert compiled == ["canvas", "planes", "flow", "texture", "maps"]
         for _ in range(2):
             with closing(opener.open(Detector(draws=True))) as vision:  # type: ignore[arg-type]
                 assert isinstance(vision.prepare(pair(SMALL)[0]), GpuFrame)
-        assert len(compiled) == 4
+        assert len(compiled) == 5
 
 
-def test_without_a_compiler_streams_go_on_here() -> None:
+def test_without_kernels_streams_go_on_here() -> None:
     failures: list[str] = []
 
     def compile_file(name: KernelFile, capability: Capability) -> bytes:
-        raise KernelsNotCompiled(f"{name} for {capability}: no compiler")
+        if name == "planes":
+            raise KernelsNotCompiled(f"{name} for {capability}: not this one")
+        return host_image(name, capability)
 
     with closing(GpuMachine(0, Gpu, compile_file)) as machine:
         opener = VisionOpener("auto", machine, lambda: True, lambda error: failures.append(str(error)))
         with closing(opener.open(Detector(draws=True))) as vision:  # type: ignore[arg-type]
             assert isinstance(vision.prepare(pair(SMALL)[0]), CpuFrame)
-        assert failures == ["planes for (8, 9): no compiler"]
+        assert failures == ["planes for (8, 9): not this one"]
         with pytest.raises(KernelsNotCompiled):
             VisionOpener("gpu", machine, lambda: True, lambda _: None)
