@@ -140,7 +140,8 @@ class Settings(BaseSettings):
     gpu_reserve_mb: int = Field(
         256,
         ge=0,
-        description="GPU memory that stays free when a session is admitted, in megabytes, besides what its vision comes to hold.",
+        description="GPU memory that stays free when a session is admitted, in megabytes, besides what its vision "
+        "comes to hold.",
     )
     engine_dir: Path | None = Field(None, description="Folder of TensorRT engines; null: engines in models_dir.")
     engine_precision: Precision = Field("half", description="Arithmetic of TensorRT engines: float, half or int8.")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from app.core.boxes import iou
 from app.core.clock import SystemClock
 from app.core.types import CanvasOrder, Detector, Frame, FrameBoxes, FrameResult, PatchCopy, Picture, Size, Vision
+from app.detect.background import DetectionQueue
 from app.detect.gpu.detector import GpuModel
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
@@ -91,6 +93,24 @@ def test_streams_have_nearly_the_tracks_that_they_have_on_the_processor(open_vis
         n_found += int((iou(FrameBoxes(sure), FrameBoxes(boxes)).max(axis=1, initial=0) >= 0.5).sum())
     assert n_sure > 100
     assert n_found >= 0.9 * n_sure
+
+
+def test_answers_may_come_late_and_after_the_end(open_vision: Open, model: GpuModel) -> None:
+    """Canvases are drawn on the detector's own stream, from pictures of which vision has newer ones already."""
+    street = frames()
+    n_seen = n_busy = 0
+    with closing(DetectionQueue(SystemClock())) as queue, closing(model.open()) as detector:
+        pipeline = Pipeline(open_vision(), detector, PipelineConfig(), hand_set_model(), SystemClock())
+        answer = None
+        for frame in street:
+            answer = pipeline.begin(frame, partial(queue.ask, detector))
+            n_busy += answer is not None
+            n_seen += len(pipeline.finish().objects)
+        pipeline.close()
+        if answer:
+            assert answer.exception(60) is None
+    assert n_busy > 5
+    assert n_seen > 100
 
 
 def test_many_streams_are_followed_at_once(open_vision: Open, model: GpuModel, machine: GpuMachine) -> None:
