@@ -47,6 +47,14 @@ def _http_address(value: str) -> str:
     return value
 
 
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or value != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"write origins such as https://ops.example.org, without a path and not *: not {value}")
+    return values
+
+
 def _off(value: object) -> object:
     """YAML reads `off` as false."""
     return "off" if value is False else value
@@ -94,7 +102,12 @@ class Settings(BaseSettings):
     """Everything an operator can set: in the configuration file, as `FLEXPATCH_<NAME>`, or on the command line."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_nested_delimiter=_NESTED, extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=_PREFIX,
+        env_nested_delimiter=_NESTED,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
@@ -108,7 +121,7 @@ class Settings(BaseSettings):
     tokens: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
         (), description="Tokens that are accepted, each role:name:sha256 as `flexpatch token` prints it."
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words), AfterValidator(_origins)] = Field(
         (), description="Origins of other sites whose pages may use the service, such as https://ops.example.org."
     )
 

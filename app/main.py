@@ -104,7 +104,8 @@ def create_app(
         make_pipeline: None: FlexPatch.
     Raises:
         ModelError: the detector or failure model that the settings name cannot be used.
-        SettingsError: the demo session does not go with the settings, or source_allow makes no sense.
+        SettingsError: the demo session does not go with the settings, source_allow makes no sense, or another service
+            has the state file.
     """
     clock = clock or SystemClock()
     access = _access(settings)
@@ -122,6 +123,9 @@ def create_app(
         if make_pipeline:
             tools = replace(tools, make_pipeline=make_pipeline)
         store = SessionStore(settings.state_file) if settings.state_file else None
+        if store:
+            store.claim()
+            undo.callback(store.release)
         registry = SessionRegistry(RegistryLimits(settings.max_sessions), detection.catalogue, tools, store)
         services = _services(settings, clock, metrics, registry, detection.catalogue)
         declared = _declared(settings)

@@ -337,11 +337,13 @@ def folder_of_all_kinds() -> dict[str, str]:
     (folder / "damaged.engine").write_bytes((folder / "damaged.engine").read_bytes()[:-1])
     (folder / "plan.engine").write_bytes(b"a plan of somebody's, with [/red] in it")
     (folder / "empty.engine").touch()
+    (folder / "gone.engine").symlink_to("nowhere")
     (folder / "notes.txt").touch()
     return {
         "damaged.engine": f"{folder}/damaged.engine is damaged: what is in it is not what was written.",
         "empty.engine": f"{folder}/empty.engine is no TensorRT engine: it has 0 bytes.",
         "fits.engine": "runs here",
+        "gone.engine": "it cannot be read: No such file or directory",
         "foreign.engine": f"{folder}/foreign.engine was built for a GPU of compute capability 8.6, not 8.9.",
         "other.engine": f"{folder}/other.engine was built by tensorrt 1.2.0.54, and here is tensorrt_rtx 1.2.0.54.",
         "plan.engine": "does not say what it was built from",

@@ -154,3 +154,16 @@ def test_what_may_hold_a_secret_is_not_repeated(tmp_path: Path) -> None:
         with pytest.raises(SettingsError) as caught:
             load_settings(tmp_path / "flexpatch.yml", environment={})
         assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", ["*", "https://a.org/", "https://a.org/page", "a.org", "ftp://a.org", "null"])
+def test_origins_that_no_browser_sends_are_refused(origin: str) -> None:
+    with pytest.raises(SettingsError, match="write origins such as"):
+        load_settings(overrides={"cors_origins": f"https://b.org:8080,{origin}"}, environment={})
+
+
+@pytest.mark.parametrize("name", ["idle_ttl_s", "heartbeat_s", "stale_after_s", "longest_backoff_s"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_times_are_numbers_that_end(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings(overrides={name: value}, environment={})

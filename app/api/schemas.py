@@ -270,6 +270,9 @@ class SessionModel(_Out):
         description="What a camera's session goes without because the machine cannot keep up: 0: nothing; 1, 2: the "
         "largest one or two canvases; 3, 4: also a half or three quarters of the detector's pixels."
     )
+    vision: VisionPlace | None = Field(
+        description="Where optical flow and all other work on pixels of the newest frame was done."
+    )
     last_seq: int = Field(description="Number of the newest result, 0 if there is none.")
     last_frame_at: datetime | None = Field(description="When the newest result was known.")
     frame_size: tuple[int, int] | None = Field(description="Width and height of the frames, in pixels.")

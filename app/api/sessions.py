@@ -188,6 +188,7 @@ def describe(info: SessionInfo) -> SessionModel:
         error=SessionErrorModel(code=error_code(status.error), detail=str(status.error)) if status.error else None,
         source=_source_out(spec.source),
         connections=info.n_connections,
+        vision=info.vision,
         detector=DetectorModel(name=info.detector_name, backend=info.detector_backend, classes=list(info.class_names)),
         created_at=_moment(info.created_unix_s),
         flexpatch=tuning_out(spec.flexpatch),

@@ -149,11 +149,14 @@ def _show(settings: Settings, search: Search, present: Capability | None, rows: 
 
 def _row(path: Path, library: Library | None, present: Capability | None) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(("compute_capability", "library", "precision", "max_batch", "max_side_px"))
-    row |= {"file": path.name, "megabytes": round(path.stat().st_size / 1e6, 1)}
+    row |= {"file": path.name, "megabytes": None}
     try:
+        row["megabytes"] = round(path.stat().st_size / 1e6, 1)
         file = read_engine(path)
     except ModelError as error:
         return row | {"state": str(error)}
+    except OSError as error:
+        return row | {"state": f"it cannot be read: {error.strerror or error}"}
     if file.description:
         row |= _described(file)
     return row | {"state": _state(file, library, present)}

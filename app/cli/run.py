@@ -140,6 +140,8 @@ def _summarise(console: Console, summary: RunSummary, destination: Path | None) 
     lines = [f"Processed  {speed}", f"Detector   {detector}", f"Tracks     {len(summary.labels)} ({tracks})"]
     if summary.n_corrupt:
         lines.append(f"Skipped    {summary.n_corrupt} damaged frames")
+    if summary.is_cut_off:
+        lines.append(f"Cut off    after {summary.n_frames} of {summary.n_expected} frames: the recording is damaged")
     if destination:
         lines.append(f"Written    {destination}")
     for line in lines:

@@ -70,9 +70,12 @@ def find_model(path_or_name: str | Path, folders: Sequence[Path] = ()) -> Path:
     if not path.is_file() and path.name == str(path_or_name):
         path = next((f for folder in folders if (f := folder / f"{path.name}.onnx").is_file()), path)
     if not path.exists():
-        known = sorted(file.stem for folder in folders for file in folder.glob("*.onnx"))
-        advice = f" Known names: {', '.join(known)}." if known else ""
-        raise ModelNotFound(f"There is no model {str(path_or_name)!r}; give the path of an ONNX file.{advice}")
+        known = sorted({file.stem for folder in folders for file in folder.glob("*.onnx")})
+        installed = f" Installed: {', '.join(known)}." if known else ""
+        raise ModelNotFound(
+            f"There is no model {str(path_or_name)!r}; give the path of an ONNX file.{installed} "
+            "`flexpatch models list` shows what can be pulled."
+        )
     if path.is_dir():
         raise ModelUnreadable(f"{path} is a folder; name the ONNX file in it.")
     if path.stat().st_size == 0:

@@ -34,7 +34,7 @@ from app.detect.gpu.on_gpu import OnGpu
 from app.detect.gpu.onnx import OnnxDeviceNetwork
 from app.detect.loader import ENGINE_SUFFIXES
 from app.detect.onnx import load_on_processor
-from app.detect.openvino import OpenVinoNetwork, is_on_intel
+from app.detect.openvino import OpenVinoNetwork, check_is_made_for_this
 from app.detect.tensorrt.cache import EngineCache
 from app.detect.tensorrt.engine_file import EngineFile, read_engine
 from app.detect.tensorrt.library import Library, find_library
@@ -210,8 +210,8 @@ class ModelOpener:
 
     def _on_openvino(self, path: Path, choices: DetectorChoices, reference: NetworkDetector) -> Loaded:
         is_demanded = self._choices.backend == "openvino"
-        if not is_demanded and not is_on_intel():
-            raise BackendFailed("OpenVINO is not installed, or the processor is none of Intel's")
+        if not is_demanded:
+            check_is_made_for_this()
         cores = available_cores()
         threads = self._choices.threads or cores
         network = OpenVinoNetwork(path, reference.signature, threads)

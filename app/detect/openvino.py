@@ -66,12 +66,15 @@ class OpenVinoNetwork:
         return request
 
 
-def is_on_intel() -> bool:
-    """Whether OpenVINO is installed, and the processor is one that it is made for."""
-    try:
-        return "intel" in str(_core().get_property("CPU", _NAME_OF_PROCESSOR)).lower()
-    except BackendFailed:
-        return False
+def check_is_made_for_this() -> None:
+    """Whether to try OpenVINO unasked.
+
+    Raises:
+        BackendFailed: it is not installed, or the processor is one that it is not made for.
+    """
+    processor = str(_core().get_property("CPU", _NAME_OF_PROCESSOR))
+    if "intel" not in processor.lower():
+        raise BackendFailed(f"it is tried unasked on Intel's processors only, and this one is {processor}")
 
 
 def _core() -> Any:

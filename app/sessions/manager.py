@@ -62,6 +62,7 @@ class SessionRegistry:
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._reserved: set[str] = set()
+        self._recording = threading.Lock()
         self._is_closed = False
         self._has_ended = False
         """Whether a session has ended since memory was last given back."""
@@ -150,11 +151,14 @@ class SessionRegistry:
         """
         source = session.spec.source
         if self._store and source and not source.is_trusted:
-            self._store.save(session.spec)
+            with self._recording:
+                if not session.is_forgotten:
+                    self._store.save(session.spec)
 
     def _forget(self, session: Session) -> None:
         if self._store and session.spec.source:
-            self._store.forget(session.id)
+            with self._recording:
+                self._store.forget(session.id)
 
     def get(self, session_id: str) -> Session:
         """The session of that id.
@@ -179,9 +183,7 @@ class SessionRegistry:
             SessionNotFound
             StoreFailed: it has ended, but will come back with the service.
         """
-        session = self.get(session_id)
-        self._end([session], reason)
-        self._forget(session)
+        self._end([self.get(session_id)], reason, for_good=True)
 
     def reap(self) -> list[str]:
         """End the sessions that have been idle for too long; returns their ids. To be called every second or so."""
@@ -202,9 +204,11 @@ class SessionRegistry:
             session.begin_stop("The service is shutting down.")
 
     def close(self) -> None:
-        """End all sessions."""
+        """End all sessions, and leave their record to others."""
         self.begin_close()
         self._end(self.all(), "The service is shutting down.")
+        if self._store:
+            self._store.release()
 
     def _reserve(self, session_id: str | None) -> str:
         with self._lock:
@@ -224,7 +228,11 @@ class SessionRegistry:
         if self._is_closed:
             raise SessionLimitReached("The service is shutting down and admits no more sessions.")
 
-    def _end(self, sessions: Sequence[Session], reason: str) -> None:
+    def _end(self, sessions: Sequence[Session], reason: str, *, for_good: bool = False) -> None:
+        """
+        Args:
+            for_good: they are not to come back with the service.
+        """
         clock = self._tools.clock
         for session in sessions:
             session.begin_stop(reason)
@@ -232,8 +240,20 @@ class SessionRegistry:
         for session in sessions:
             session.join(max(deadline_s - clock.now_s(), 0.1))
             self._has_ended = True
+            self._take_out(session, for_good=for_good)
+
+    def _take_out(self, session: Session, *, for_good: bool) -> None:
+        """Once, whoever asks. The id stays taken until its record is gone, which else might be a new session's."""
+        with self._lock:
+            if self._sessions.get(session.id) is not session:
+                return
+            del self._sessions[session.id]
+            self._reserved.add(session.id)
+            self._tools.share_cores(len(self._sessions))
+            session.forget()
+        try:
+            if for_good:
+                self._forget(session)
+        finally:
             with self._lock:
-                if self._sessions.get(session.id) is session:
-                    del self._sessions[session.id]
-                    self._tools.share_cores(len(self._sessions))
-                    session.forget()
+                self._reserved.discard(session.id)

@@ -8,7 +8,19 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from app.core.clock import Clock
-from app.core.types import Answer, Ask, Canvas, Detector, Explanation, Frame, FrameResult, Picture, Size, TrackedObject
+from app.core.types import (
+    Answer,
+    Ask,
+    Canvas,
+    Detector,
+    Explanation,
+    Frame,
+    FrameResult,
+    Picture,
+    Size,
+    TrackedObject,
+    VisionPlace,
+)
 from app.flexpatch.config import PipelineConfig, PointPredicate
 from app.ingest.live.process import Event
 from app.ingest.live.wire import Kind, Transport
@@ -173,6 +185,8 @@ class SessionInfo:
     queue_length: int
     n_connections: int
     """To the stream so far; 0 where frames are pushed."""
+    vision: VisionPlace | None
+    """Where the work on pixels of the newest frame was done; None: there is none yet."""
     thrift: int
     """What the session goes without because the machine cannot keep up: steps of `Overload`, 0 for nothing."""
 

@@ -20,7 +20,17 @@ from app.core.errors import (
     SessionFetches,
     SourceError,
 )
-from app.core.types import CaptureTime, Detector, Explanation, Frame, FrameResult, Picture, Size, close_detector
+from app.core.types import (
+    CaptureTime,
+    Detector,
+    Explanation,
+    Frame,
+    FrameResult,
+    Picture,
+    Size,
+    VisionPlace,
+    close_detector,
+)
 from app.core.wire import error_code, result_json
 from app.ingest.live.process import LiveFrame
 from app.sessions.feeder import Feeder
@@ -109,6 +119,7 @@ class Session:
         self._n_defects = 0
         self._size: Size | None = None
         self._latest: LatestFrame | None = None
+        self._vision: VisionPlace | None = None
         self._last_activity_s = tools.clock.now_s()
         self._in_hand: _FrameJob | _Errand | None = None
         self._mailbox: Mailbox[_FrameJob | _Errand] = Mailbox(spec.queue_depth)
@@ -163,6 +174,7 @@ class Session:
             queue_length=len(self._mailbox),
             n_connections=self._live.n_connections,
             thrift=self._overload.step,
+            vision=self._vision,
         )
 
     def explain(self, seq: int) -> "Future[Explanation]":
@@ -269,6 +281,11 @@ class Session:
             if is_first and self._published_state is not None:
                 self._tools.metrics.forget_session(self.id, self._published_state)
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether `forget` was called."""
+        return self._is_forgotten
+
     def discard(self) -> None:
         """Give back what the session alone has of its detector; for sessions that were never started, or are over."""
         close_detector(self._detector)
@@ -356,6 +373,7 @@ class Session:
         picture, decode_ms = self._decoded(job, started_s)
         frame = Frame(job.stamp.seq, job.stamp.pts_s, picture, job.capture, decode_ms)
         result = self._stepped(frame)
+        self._vision = result.work.vision
         result = replace(result, capture=job.capture, stage_ms={"decode": decode_ms} | dict(result.stage_ms))
         objects, zones = self._filters.apply(result.objects)
         completed_unix_s = tools.wall_s()
@@ -421,6 +439,7 @@ class Session:
 
     def _renew_pipeline(self) -> None:
         """A camera changed its picture's size: begin anew, but never with ids that were used."""
+        logger.warning("the picture's size changed; zones and masks stay where they are, in pixels")
         first = self._pipeline.next_track_id
         self._pipeline.close()
         self._pipeline = self._tools.make_pipeline(self._detector, self._spec.flexpatch)

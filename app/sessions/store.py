@@ -1,9 +1,11 @@
 """Sessions that fetch their frames, kept over restarts of the service: one row each in a SQLite file."""
 
+import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -29,6 +31,8 @@ class SessionStore:
             SettingsError: it cannot be made, or is something else.
         """
         self._path = path
+        self.release: Callable[[], object] = lambda: None
+        """Ends the claim, if there is one; once is enough."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -37,6 +41,23 @@ class SessionStore:
         except (OSError, StoreFailed) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise SettingsError(f"state_file {path} cannot be used ({reason}): name another, or null.") from error
+
+    def claim(self) -> None:
+        """Have it for oneself, until `release` or the end of the process.
+
+        Raises:
+            SettingsError: another service has it.
+        """
+        # Beside the file: closing any handle of the file itself would end SQLite's own locks.
+        handle = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise SettingsError(
+                f"state_file {self._path} is another service's that runs now: give this one a file of its own, or null."
+            ) from error
+        self.release = weakref.finalize(self, os.close, handle)
 
     def save(self, spec: SessionSpec) -> None:
         """Keep a session, or what has become of it.

@@ -60,7 +60,7 @@ class VisionOpener:
             VisionKernels(machine.opened().kernels)
         except GpuError as error:
             if self._choice == "gpu":
-                raise
+                raise type(error)(f"vision is gpu, and cannot be: {error} Set it to auto or cpu.") from error
             logger.warning("vision works without the GPU", extra={"reason": str(error)})
 
     def open(self, detector: Detector) -> Vision:

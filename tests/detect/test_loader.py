@@ -45,7 +45,7 @@ def test_a_name_is_looked_up_in_the_folders(model: Path, tmp_path: Path) -> None
 
 
 def test_a_missing_model_is_reported_with_the_known_names(model: Path) -> None:
-    with pytest.raises(ModelNotFound, match=r"no model 'circles'.*Known names: squares"):
+    with pytest.raises(ModelNotFound, match=r"no model 'circles'.*Installed: squares\."):
         load_detector("circles", folders=[model.parent])
     with pytest.raises(ModelNotFound, match="give the path"):
         load_detector(model.parent / "circles.onnx")

@@ -1,5 +1,6 @@
 """OpenVINO, where it is installed."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,9 +61,26 @@ def test_errors_of_the_runtime_are_translated(finder: NetworkDetector, path: Pat
         network.run(None, {"images": np.zeros((1, 5, 64, 64), np.float32)})
 
 
-def test_without_openvino_nothing_is_intels(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> None:
-        raise BackendFailed("OpenVINO is not installed")
+class Core:
+    """Of a processor."""
 
-    monkeypatch.setattr(module, "_core", absent)
-    assert not module.is_on_intel()
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def get_property(self, device: str, name: str) -> str:
+        assert (device, name) == ("CPU", "FULL_DEVICE_NAME")
+        return self._name
+
+
+def test_it_is_tried_unasked_on_intels_processors_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_core", lambda: Core("Intel(R) Xeon(R)"))
+    module.check_is_made_for_this()
+    monkeypatch.setattr(module, "_core", lambda: Core("AMD EPYC"))
+    with pytest.raises(BackendFailed, match="Intel's processors only, and this one is AMD EPYC"):
+        module.check_is_made_for_this()
+
+
+def test_without_openvino_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendFailed, match=r"not installed: pip install 'flexpatch-service\[openvino\]'"):
+        module.check_is_made_for_this()

@@ -170,7 +170,7 @@ def test_a_recording_that_ends_leaves_the_session_and_its_results(start: Open) -
     assert session.status.reason == "The recording has ended."
 
 
-def test_another_size_begins_anew_with_new_ids(bench: Bench, start: Open) -> None:
+def test_another_size_begins_anew_with_new_ids(bench: Bench, start: Open, caplog: pytest.LogCaptureFixture) -> None:
     stream = ScriptedStream(live(1, 0.0))
     session = start(stream)
     wait_until(lambda: session.log.last_seq == 1)
@@ -181,6 +181,8 @@ def test_another_size_begins_anew_with_new_ids(bench: Bench, start: Open) -> Non
     assert bench.pipeline.next_track_id == 8
     assert bench.pipeline.focuses, "it knows what the session is about"
     assert session.describe().frame_size == Size(32, 24)
+    assert session.describe().vision == "cpu"
+    assert "the picture's size changed" in caplog.text
     assert [pipeline.n_closed for pipeline in bench.pipelines] == [1, 0]
     session.begin_stop("over")
     assert session.join(WAIT_S)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.errors import ModelNotFound, SessionLimitReached, SettingsError, StoreFailed
+from app.core.errors import ModelNotFound, SessionExists, SessionLimitReached, SettingsError, StoreFailed
 from app.core.types import Size
 from app.flexpatch.config import PipelineConfig
 from app.sessions.filters import FilterSpec, Zone
@@ -152,3 +152,62 @@ def test_a_session_that_comes_too_late_is_not_recorded(
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+def test_who_deletes_twice_does_not_delete_the_next_session_of_that_name(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second request has found the old session, and comes to its turn when a new one is there."""
+    store = SessionStore(path)
+    sessions = registry(bench, store)
+    old = sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+    sessions.remove("camera")
+    sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "get", lambda _: old)
+        sessions.remove("camera")
+    assert [kept.id for kept in store.all()] == ["camera"]
+    assert len(sessions) == 1
+    sessions.close()
+
+
+def test_a_name_is_free_only_once_its_record_is_gone(bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SessionStore(path)
+    sessions = registry(bench, store)
+    sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+    forget = store.forget
+    refused = []
+
+    def forget_slowly(session_id: str) -> None:
+        with pytest.raises(SessionExists):
+            sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+        refused.append(session_id)
+        forget(session_id)
+
+    monkeypatch.setattr(store, "forget", forget_slowly)
+    sessions.remove("camera")
+    assert refused == ["camera"]
+    assert store.all() == []
+    sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+    assert len(store.all()) == 1
+    sessions.close()
+
+
+def test_what_is_changed_after_it_was_deleted_does_not_come_back(bench: Bench, path: Path) -> None:
+    store = SessionStore(path)
+    sessions = registry(bench, store)
+    session = sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+    sessions.remove("camera")
+    sessions.keep(session)
+    assert store.all() == []
+    sessions.close()
+
+
+def test_a_file_is_one_service_s(bench: Bench, path: Path) -> None:
+    first, second = SessionStore(path), SessionStore(path)
+    first.claim()
+    with pytest.raises(SettingsError, match="is another service's that runs now: give this one a file of its own"):
+        second.claim()
+    registry(bench, first).close()
+    second.claim()
+    second.release()

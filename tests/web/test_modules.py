@@ -153,7 +153,8 @@ def test_history_keeps_two_minutes_and_knows_what_was_saved(modules: Modules) ->
       const last = history.since(280_000);
       const lines = stacked([{values: [1, null, 2]}, {values: [3, null, 4]}]);
       return [
-        history.since(0).length < 200, last.length, saved(last), quantile([5, 1, 9], 0.5), quantile([], 0.5),
+        history.since(0).length < 200, last.length, saved(last), saved([{source: 10, detector: 40}]),
+        quantile([5, 1, 9], 0.5), quantile([], 0.5),
         bridged([null, 1, null, 3, null, null, null, null, null, 2, null]),
         steps([{at_ms: 119_999, v: 3}, {at_ms: 0, v: 5}], ({v}) => v, 4, 120_000),
         roundUp(0), roundUp(7), roundUp(230), roundUp(1000), lines[1].values, lines[1].base,
@@ -162,7 +163,7 @@ def test_history_keeps_two_minutes_and_knows_what_was_saved(modules: Modules) ->
     """
     script = "const {runs, stacked} = await import('/web/js/charts.js');" + script
     assert modules.run("history", "History, bridged, quantile, roundUp, saved, steps", script) == [
-        *(True, 20, 0.75, 5, None),
+        *(True, 20, 0.75, 0, 5, None),
         [None, 1, 1, 3, None, None, None, None, None, 2, None],
         [5, None, None, 3],
         *(1, 10, 250, 1000),

@@ -37,11 +37,11 @@ export function quantile(values, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
-/** Share of the source's pixels that the detector was spared. */
+/** Share of the source's pixels that the detector was spared; none where it looks at more than there are. */
 export function saved(samples) {
   const source = samples.reduce((sum, sample) => sum + sample.source, 0);
   const detector = samples.reduce((sum, sample) => sum + sample.detector, 0);
-  return source ? 1 - detector / source : null;
+  return source ? Math.max(0, 1 - detector / source) : null;
 }
 
 /** Samples in `n` equal steps of time; each step has the mean of `value`, or null where nothing was measured. */

@@ -65,7 +65,7 @@ function captionOf({ seq, size, bitmap, explanation }, taken) {
   const [width, height] = explanation.canvas;
   const what =
     taken.length === 1 && taken[0].kind === "frame"
-      ? "the whole frame, reduced"
+      ? `the whole frame${taken[0].scale < 1 ? ", reduced" : ""}`
       : plural(taken.length, "patch", "patches");
   const share = percent((width * height) / (size[0] * size[1]));
   const picture = bitmap ? "" : " Its picture is not kept any more.";

@@ -12,7 +12,7 @@ export class Looks {
   #tell;
   #kept = [];
   #isAsking = false;
-  #asked_ms = 0;
+  #asked_ms = -Infinity;
 
   /** @param tell is given each new look: `{seq, size, blob, bitmap, result, explanation}`. */
   constructor(id, signal, tell) {

@@ -6,7 +6,7 @@ import { announce, el, keyed, say } from "./dom.js";
 import { hashOf } from "./router.js";
 import { stills } from "./stills.js";
 import { keepAsking } from "./stream.js";
-import { byUrgency, duration, isTroubled, plural, sizeWords, sourceWords, stateOf, thriftWords } from "./words.js";
+import { byUrgency, detectorWords, duration, isTroubled, plural, sizeWords, sourceWords, stateOf, thriftWords } from "./words.js";
 
 const PERIOD_MS = 2000;
 /** More sessions than these are shown in rows, unless the person chose. */
@@ -157,7 +157,7 @@ function showSession(element, session) {
   say(part(".card-why"), whyOf(session));
   say(part(".fact-fps"), `${session.fps.toFixed(1)}/s`);
   say(part(".fact-size"), sizeWords(session.frame_size));
-  say(part(".fact-detector"), `${session.detector.name} · ${session.detector.backend}`);
+  say(part(".fact-detector"), detectorWords(session));
   say(part(".fact-source"), sourceWords(session.source));
   say(part(".card-thrift"), session.thrift ? `The machine is busy: goes without ${thriftWords(session.thrift)}.` : "");
   element.dataset.lastFrame = session.last_frame_at ?? "";

@@ -16,7 +16,7 @@ import { stage } from "./stage.js";
 import { keepAsking } from "./stream.js";
 import { tabs } from "./tabs.js";
 import { Trails } from "./trails.js";
-import { duration, plural, sizeWords, sourceWords, thriftWords } from "./words.js";
+import { detectorWords, duration, plural, sizeWords, sourceWords, thriftWords } from "./words.js";
 import { zoneEditor } from "./zones.js";
 
 const PERIOD_MS = 2000;
@@ -45,7 +45,7 @@ class SessionView {
     this.highlighted = null;
     this.feedEnd = null;
     this.isAsking = false;
-    this.table_ms = 0;
+    this.table_ms = -Infinity;
     this.tabled = 0;
 
     this.stage = stage(signal);
@@ -344,7 +344,7 @@ function header(id, remove) {
       say(why, whyOf(session));
       say(facts.fps, `${session.fps.toFixed(1)}/s`);
       say(facts.size, sizeWords(session.frame_size));
-      say(facts.detector, `${session.detector.name} · ${session.detector.backend}`);
+      say(facts.detector, detectorWords(session));
       say(facts.source, sourceWords(session.source));
       say(facts.frames, framesWords(session.frames));
       say(facts.thrift, thriftWords(session.thrift));

@@ -15,7 +15,7 @@ export const STATES = {
 
 export const KINDS = {
   object: { name: "object", hint: "round a track that may be failing" },
-  frame: { name: "whole frame", hint: "all of it, reduced" },
+  frame: { name: "whole frame", hint: "all of it" },
   tile: { name: "tile", hint: "where something new is overdue" },
   motion: { name: "motion", hint: "something moves that no track explains" },
   new_object: { name: "new object", hint: "an unknown object that an edge cut" },
@@ -28,6 +28,11 @@ const THRIFT = [
   "its two largest canvases, and half of its pixels",
   "its two largest canvases, and three quarters of its pixels",
 ];
+
+/** What looks, what runs that, and where vision is if not on the processor. */
+export function detectorWords({ detector, vision }) {
+  return `${detector.name} · ${detector.backend}${vision === "gpu" ? ", vision on the GPU" : ""}`;
+}
 
 /** What a session goes without. */
 export function thriftWords(thrift) {

@@ -325,7 +325,7 @@ def test_the_operator_may_demand_the_gpu(bench: Bench) -> None:
 
 def test_a_gpu_that_is_demanded_must_be_there(driver: SimulatedDriver) -> None:
     driver.set_devices(0)
-    with pytest.raises(GpuMissing):
+    with pytest.raises(GpuMissing, match=r"vision is gpu, and cannot be: .* Set it to auto or cpu\."):
         VisionOpener("gpu", GpuMachine(0, Gpu, host_image), lambda: False, lambda _: None)
 
 
