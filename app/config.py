@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     )
     sessions: tuple[dict[str, Any], ...] = Field(
         (),
-        description="Sessions to begin with, as clients would POST them, but with any address; in the file only.",
+        description="Sessions to begin with, as clients would POST them, but with any address; best in the file.",
     )
     state_file: Path | None = Field(
         Path("flexpatch-state.db"),
@@ -289,7 +289,9 @@ def _from_environment(environment: Mapping[str, str] | None) -> dict[str, Any]:
     try:
         return source()
     except SettingsSourceError as error:
-        raise SettingsError(f"The environment is not understood: {error}.") from error
+        field = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), None)
+        what = f"{_PREFIX}{field.upper()} is no JSON" if field else str(error)
+        raise SettingsError(f"The environment is not understood: {what}.") from error
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -126,7 +126,8 @@ def test_a_file_that_makes_no_sense_is_refused_in_a_sentence(tmp_path: Path, tex
         ({"FLEXPATCH_PROT": "1"}, r"FLEXPATCH_PROT is unknown\. Did you mean FLEXPATCH_PORT\?"),
         ({"flexpatch_nonsense_entirely": ""}, "flexpatch_nonsense_entirely is unknown"),
         ({"FLEXPATCH_PORT": "x"}, "port is 'x'"),
-        ({"FLEXPATCH_FLEXPATCH": "{"}, "environment is not understood"),
+        ({"FLEXPATCH_FLEXPATCH": "{"}, "environment is not understood: FLEXPATCH_FLEXPATCH is no JSON"),
+        ({"FLEXPATCH_SESSIONS": "garbage"}, "FLEXPATCH_SESSIONS is no JSON"),
     ],
 )
 def test_an_environment_that_makes_no_sense_is_refused(environment: dict[str, str], message: str) -> None:

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.openapi import responses
 from app.api.reading import FORM_FIELD, IMAGE_TYPES, parse_capture_time, parse_seq, read_frame
-from app.api.schemas import MAX_SEQ, FrameResultModel
+from app.api.schemas import FrameResultModel
 from app.api.services import get_services
+from app.sessions.timeline import LAST_SEQ
 
 _SEQ_HEADER = "X-Frame-Seq"
 _CAPTURE_HEADER = "X-Capture-Time"
@@ -46,7 +47,7 @@ _PARAMETERS: list[dict[str, Any]] = [
         "name": _SEQ_HEADER,
         "in": "header",
         "description": "The frame's number, above the last one; absent: the next.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_SEQ},
+        "schema": {"type": "integer", "minimum": 1, "maximum": LAST_SEQ},
     },
     {
         "name": _CAPTURE_HEADER,

@@ -208,4 +208,6 @@ def _from_validation(error: RequestValidationError, instance: str) -> tuple[int,
 def _finding(item: Mapping[str, Any]) -> dict[str, str]:
     if item["type"] == "json_invalid":
         return {"where": "body", "message": f"not JSON: {item['ctx']['error']} at character {item['loc'][-1]}"}
+    if item["loc"] == ("body",) and isinstance(item.get("input"), bytes | str):
+        return {"where": "body", "message": "no JSON object; send one with Content-Type: application/json"}
     return {"where": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])}

@@ -10,9 +10,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app.api.schemas import MAX_SEQ
 from app.core.errors import FrameTooLarge, InputError
 from app.core.types import CaptureTime
+from app.sessions.timeline import LAST_SEQ
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 _RAW_TYPES = frozenset({*IMAGE_TYPES, "image/jpg", "application/octet-stream", ""})
@@ -55,13 +55,13 @@ def parse_seq(value: str) -> int:
     """A frame's number, as its sender says it.
 
     Raises:
-        InputError: it is no whole number from 1 to `MAX_SEQ`.
+        InputError: it is no whole number from 1 to `LAST_SEQ`.
     """
     text = value.strip()
     # No Python integer of unbounded length is ever made from what a client sends.
-    if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_SEQ)) and 1 <= int(text) <= MAX_SEQ:
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_SEQ)) and 1 <= int(text) <= LAST_SEQ:
         return int(text)
-    raise InputError(f"The frame number {value[:100]!r} is not a whole number from 1 to {MAX_SEQ}.")
+    raise InputError(f"The frame number {value[:100]!r} is not a whole number from 1 to {LAST_SEQ}.")
 
 
 def parse_capture_time(value: str | float) -> CaptureTime:

@@ -11,12 +11,13 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from app.api.openapi import responses
-from app.api.schemas import MAX_SEQ, CandidateModel, ExplanationModel, FrameResultModel, ResultPage
+from app.api.schemas import CandidateModel, ExplanationModel, FrameResultModel, ResultPage
 from app.api.services import ServicesParameter, SessionParameter
 from app.core.errors import SessionEnded
 from app.core.wire import error_code
 from app.sessions.result_log import Gap, LogEvent, ResultRecord
 from app.sessions.session import Session
+from app.sessions.timeline import LAST_SEQ
 
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
@@ -24,7 +25,7 @@ _MAX_WAIT_S = 60.0
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["results"])
 
-AfterSeq = Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="Only results with higher numbers.")]
+AfterSeq = Annotated[int | None, Query(ge=0, le=LAST_SEQ, description="Only results with higher numbers.")]
 
 
 @router.get("/results", response_model=ResultPage, responses=responses(404))
@@ -79,7 +80,7 @@ async def stream_results(
     session: SessionParameter,
     last_event_id: Annotated[
         int | None,
-        Header(ge=0, le=MAX_SEQ, description="Go on after this number, as a browser does that reconnects."),
+        Header(ge=0, le=LAST_SEQ, description="Go on after this number, as a browser does that reconnects."),
     ] = None,
     after_seq: AfterSeq = None,
 ) -> StreamingResponse:

@@ -7,11 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.types import CaptureSource, Origin, PatchKind, VisionPlace, WorkMode
 from app.sessions.state import SessionState
+from app.sessions.timeline import LAST_SEQ
 
 SESSION_ID = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$"
-MAX_SEQ = 2**53
-"""Larger numbers do not survive in JSON readers that use floats."""
-
 Pixels = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Point = tuple[Pixels, Pixels]
 Polygon = Annotated[list[Point], Field(min_length=3, max_length=1000)]
@@ -180,7 +178,7 @@ class SessionPatch(_In):
 class FrameCommand(_In):
     """A text message on the WebSocket: about the next binary one."""
 
-    seq: int | None = Field(None, ge=1, le=MAX_SEQ, description="Number of the next frame.")
+    seq: int | None = Field(None, ge=1, le=LAST_SEQ, description="Number of the next frame.")
     capture_time: str | float | None = Field(
         None, description="When the next frame was taken: RFC 3339, or Unix time in seconds."
     )

@@ -11,6 +11,10 @@ _NEW_START_S = 1.0
 """A capture time this far behind its place begins a new count; a smaller step back is just a frame out of order."""
 
 
+LAST_SEQ = 2**53
+"""Larger numbers do not survive in JSON readers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What one frame got."""
@@ -47,8 +51,10 @@ class Timeline:
             seq: the client's own number, if it gave one.
             arrival_s: now, on the monotonic clock.
         Raises:
-            FrameOutOfOrder: `seq` is not above the last frame's.
+            FrameOutOfOrder: `seq` is not above the last frame's, or no number is left.
         """
+        if self.last_seq >= LAST_SEQ:
+            raise FrameOutOfOrder(f"Frame {self.last_seq} has the last number that there is; open another session.")
         if seq is not None and seq <= self.last_seq:
             raise FrameOutOfOrder(
                 f"Frame {seq} comes after frame {self.last_seq}; numbers must increase within a session."

@@ -247,3 +247,17 @@ def test_no_thread_is_left_when_the_service_stops(bench: Bench) -> None:
             api.push(session_id)
         assert len(session_threads()) == 3
     assert session_threads() == []
+
+
+def test_who_forgets_the_content_type_is_told(api: Api) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = api.post("/sessions", content=b'{"id": "x"}', headers=form)
+    assert response.status_code == 422
+    assert response.json()["detail"] == "body: no JSON object; send one with Content-Type: application/json"
+
+
+def test_a_session_says_where_its_vision_works(api: Api) -> None:
+    api.open("seen")
+    assert api.get("/sessions/seen").json()["vision"] is None
+    assert api.push("seen").json()["work"]["vision"] == "cpu"
+    assert api.get("/sessions/seen").json()["vision"] == "cpu"

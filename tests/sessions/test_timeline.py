@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import FrameOutOfOrder
 from app.core.types import CaptureTime
-from app.sessions.timeline import Timeline
+from app.sessions.timeline import LAST_SEQ, Timeline
 
 
 def captured(unix_s: float) -> CaptureTime:
@@ -90,3 +90,13 @@ def test_a_clip_played_in_a_loop_keeps_its_own_pace() -> None:
         timeline.accept(stamp)
         stamps.append(stamp.pts_s)
     assert stamps == [0.0, 0.5, 1.0, 1.1, 1.6, 2.1]
+
+
+def test_when_all_numbers_are_used_up_no_frame_is_taken() -> None:
+    timeline = Timeline()
+    pushed(timeline, 0.0, seq=LAST_SEQ - 1)
+    pushed(timeline, 0.1)
+    assert timeline.last_seq == LAST_SEQ
+    for seq in (None, LAST_SEQ + 1):
+        with pytest.raises(FrameOutOfOrder, match="has the last number that there is"):
+            timeline.stamp(seq, None, 0.2)
