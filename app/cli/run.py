@@ -19,12 +19,16 @@ from app.cli.terminal import progress_bar, say
 from app.config import Settings, load_settings
 from app.core.errors import SettingsError
 from app.flexpatch.config import PipelineConfig
+from app.ingest.file import VideoFile
 from app.ingest.source import Source, open_source
 from app.ingest.street_source import StreetSource
 from app.offline.output import Sink, output_file, write_line
 from app.offline.run import RunOptions, RunSummary, Step, run
 
 STDOUT = "-"
+
+_NEARLY_ALL = 0.9
+"""Share of the frames that a recording announces without which it is said that some are missing."""
 
 
 def run_command(
@@ -95,7 +99,8 @@ def run_command(
             except KeyboardInterrupt:
                 say(console, f"Interrupted; {destination} is not written." if destination else "Interrupted.")
                 raise
-    _summarise(console, summary, destination)
+    n_announced = stream.n_announced if isinstance(stream, VideoFile) and max_frames is None else None
+    _summarise(console, summary, destination, n_announced)
 
 
 def _tuned(settings: Settings, canvas: str | None, megapixels_per_frame: float | None) -> PipelineConfig:
@@ -132,7 +137,11 @@ def _progress(
         yield lambda _step: bar.advance(task)
 
 
-def _summarise(console: Console, summary: RunSummary, destination: Path | None) -> None:
+def _summarise(console: Console, summary: RunSummary, destination: Path | None, n_announced: int | None) -> None:
+    """
+    Args:
+        n_announced: frames that the recording says it has, if all were to be processed.
+    """
     by_label = Counter(summary.labels.values()).most_common(5)
     tracks = ", ".join(f"{count} {label}" for label, count in by_label) or "none"
     speed = f"{summary.n_frames} frames in {summary.elapsed_s:.1f} s, {summary.fps:.1f} a second"
@@ -140,8 +149,10 @@ def _summarise(console: Console, summary: RunSummary, destination: Path | None) 
     lines = [f"Processed  {speed}", f"Detector   {detector}", f"Tracks     {len(summary.labels)} ({tracks})"]
     if summary.n_corrupt:
         lines.append(f"Skipped    {summary.n_corrupt} damaged frames")
-    if summary.is_cut_off:
-        lines.append(f"Cut off    after {summary.n_frames} of {summary.n_expected} frames: the recording is damaged")
+    if n_announced and summary.n_frames + summary.n_corrupt < _NEARLY_ALL * n_announced:
+        lines.append(
+            f"Missing    {n_announced - summary.n_frames} of the {n_announced} frames that the recording announces"
+        )
     if destination:
         lines.append(f"Written    {destination}")
     for line in lines:

@@ -279,6 +279,11 @@ def draws_canvases(detector: Detector) -> bool:
     return bool(getattr(detector, "draws", False))
 
 
+def may_draw_canvases(detector: Detector) -> bool:
+    """Whether it draws them itself, or may come to."""
+    return bool(getattr(detector, "may_draw", draws_canvases(detector)))
+
+
 def look_at(detector: Detector, canvases: Sequence[Canvas]) -> Sequence[CanvasDetections]:
     """Run a detector on canvases of one size, drawn or not.
 

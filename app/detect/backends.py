@@ -196,6 +196,10 @@ class DetectorModel:
         """Whether there is a backend after that one, which may be used."""
         return any(not candidate.refusal for candidate in self._candidates[index + 1 :])
 
+    def is_waiting(self, before: int) -> bool:
+        """Whether a backend before that one is yet to come: an engine that is being built."""
+        return any(candidate.is_waited_for for candidate in self._candidates[:before])
+
     def give_up(self, index: int, reason: str) -> None:
         """Use a backend no more, as it failed."""
         with self._lock:
@@ -272,6 +276,11 @@ class ModelDetector:
     def draws(self) -> bool:
         """Whether it draws canvases itself, at the moment."""
         return self._place.loaded.draws
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether it draws canvases itself, or waits for a backend that does."""
+        return self.draws or self._model.is_waiting(self._place.index)
 
     def detect(self, canvases: NDArray[np.uint8]) -> Sequence[CanvasDetections]:
         """Run on canvases (B, H, W, 3) uint8 BGR of one size.

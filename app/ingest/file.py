@@ -34,7 +34,9 @@ class VideoFile:
         stream = self._container.streams.video[0]
         self._size = Size(stream.codec_context.width, stream.codec_context.height)
         self._fps = _rate(stream)
-        self._n_frames = stream.frames if stream.frames > 0 else self._frames_from_duration()
+        self.n_announced = stream.frames if stream.frames > 0 else None
+        """Frames that the file says it has; None if it says nothing."""
+        self._n_frames = self.n_announced or self._frames_from_duration()
         self.n_corrupt = 0
         if min(self._size) <= 0:
             self._container.close()

@@ -18,8 +18,6 @@ from app.vision.cpu import CpuVision
 
 FRAMES_AHEAD = 4
 """Decoded frames that wait for the pipeline at most."""
-_WHOLE = 0.9
-"""Share of the frames that were expected with which a recording is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,6 @@ class RunSummary:
     """What a run did."""
 
     n_frames: int = 0
-    n_expected: int | None = None
-    """Frames that the recording says it has, if all were to be processed."""
     n_corrupt: int = 0
     """Damaged frames that were skipped."""
     elapsed_s: float = 0.0
@@ -70,11 +66,6 @@ class RunSummary:
     detector_calls: int = 0
     labels: dict[int, str] = field(default_factory=dict)
     """Label of every track put out, by its id."""
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether far fewer frames came than the recording says it has: what it says is often an estimate."""
-        return self.n_expected is not None and self.n_frames + self.n_corrupt < _WHOLE * self.n_expected
 
     @property
     def fps(self) -> float:
@@ -159,7 +150,6 @@ def run(
             for sink in sinks:
                 sink(step)
     summary.n_corrupt = source.n_corrupt
-    summary.n_expected = source.n_frames if options.max_frames is None else None
     summary.elapsed_s = clock.now_s() - started_s
     return summary
 

@@ -63,6 +63,7 @@ class SessionRegistry:
         self._sessions: dict[str, Session] = {}
         self._reserved: set[str] = set()
         self._recording = threading.Lock()
+        self._admitting = threading.Lock()
         self._is_closed = False
         self._has_ended = False
         """Whether a session has ended since memory was last given back."""
@@ -127,8 +128,10 @@ class SessionRegistry:
         """A session that is not started yet, with a detector of its own."""
         detector = self._detectors.get(spec.detector)
         try:
-            self._tools.check_room()
-            return Session(spec, detector, self._tools)
+            # One after the other: who was admitted must count when the next one asks.
+            with self._admitting:
+                self._tools.check_room(detector)
+                return Session(spec, detector, self._tools)
         except BaseException:
             close_detector(detector)
             raise
@@ -152,7 +155,7 @@ class SessionRegistry:
         source = session.spec.source
         if self._store and source and not source.is_trusted:
             with self._recording:
-                if not session.is_forgotten:
+                if not session.is_unwanted:
                     self._store.save(session.spec)
 
     def _forget(self, session: Session) -> None:
@@ -183,7 +186,12 @@ class SessionRegistry:
             SessionNotFound
             StoreFailed: it has ended, but will come back with the service.
         """
-        self._end([self.get(session_id)], reason, for_good=True)
+        session = self.get(session_id)
+        session.is_unwanted = True
+        self._end([session], reason)
+        if self._is_closed:
+            # The service's own end may have taken it out before that was known; no id is used again then.
+            self._forget(session)
 
     def reap(self) -> list[str]:
         """End the sessions that have been idle for too long; returns their ids. To be called every second or so."""
@@ -228,11 +236,7 @@ class SessionRegistry:
         if self._is_closed:
             raise SessionLimitReached("The service is shutting down and admits no more sessions.")
 
-    def _end(self, sessions: Sequence[Session], reason: str, *, for_good: bool = False) -> None:
-        """
-        Args:
-            for_good: they are not to come back with the service.
-        """
+    def _end(self, sessions: Sequence[Session], reason: str) -> None:
         clock = self._tools.clock
         for session in sessions:
             session.begin_stop(reason)
@@ -240,9 +244,9 @@ class SessionRegistry:
         for session in sessions:
             session.join(max(deadline_s - clock.now_s(), 0.1))
             self._has_ended = True
-            self._take_out(session, for_good=for_good)
+            self._take_out(session)
 
-    def _take_out(self, session: Session, *, for_good: bool) -> None:
+    def _take_out(self, session: Session) -> None:
         """Once, whoever asks. The id stays taken until its record is gone, which else might be a new session's."""
         with self._lock:
             if self._sessions.get(session.id) is not session:
@@ -252,7 +256,7 @@ class SessionRegistry:
             self._tools.share_cores(len(self._sessions))
             session.forget()
         try:
-            if for_good:
+            if session.is_unwanted:
                 self._forget(session)
         finally:
             with self._lock:

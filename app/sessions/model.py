@@ -139,8 +139,8 @@ class SessionTools:
     stale_after_s: float
     check_stream: Callable[[StreamSpec], None]
     """Raises a SourceError if a stream can or may never be opened; may take as long as a resolver does."""
-    check_room: Callable[[], None]
-    """Raises GpuMemoryShort if there is no room for the vision of another session."""
+    check_room: Callable[[Detector], None]
+    """Raises GpuMemoryShort if there is no room for the vision of another session, with that detector."""
     open_stream: Callable[[StreamSpec], Stream]
     """Starts to open a stream, after the same check."""
     live: LiveTiming = LiveTiming()

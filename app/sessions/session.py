@@ -125,6 +125,8 @@ class Session:
         self._mailbox: Mailbox[_FrameJob | _Errand] = Mailbox(spec.queue_depth)
         self.log = ResultLog(tools.result_log_size)
         self.created_unix_s = tools.wall_s()
+        self.is_unwanted = False
+        """Deleted: it is not to come back with the service."""
         self._published_state: SessionState | None = None
         self._is_forgotten = False
         self._publishing = threading.Lock()
@@ -281,13 +283,11 @@ class Session:
             if is_first and self._published_state is not None:
                 self._tools.metrics.forget_session(self.id, self._published_state)
 
-    @property
-    def is_forgotten(self) -> bool:
-        """Whether `forget` was called."""
-        return self._is_forgotten
-
     def discard(self) -> None:
-        """Give back what the session alone has of its detector; for sessions that were never started, or are over."""
+        """Give back what the session alone has; once, for sessions that were never started, or are over."""
+        self._pipeline.close()
+        # Tens of megabytes of pictures, which the session's reference cycles would keep for long.
+        del self._pipeline
         close_detector(self._detector)
 
     def begin_stop(self, reason: str) -> None:
@@ -337,9 +337,6 @@ class Session:
                     self._process(job)
                 self._in_hand = None
                 del job
-            # Tens of megabytes of pictures, which the session's reference cycles would keep for long.
-            self._pipeline.close()
-            del self._pipeline
             self.discard()
 
     def _focus(self) -> None:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -49,14 +49,22 @@ class SessionStore:
             SettingsError: another service has it.
         """
         # Beside the file: closing any handle of the file itself would end SQLite's own locks.
-        handle = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise SettingsError(
-                f"state_file {self._path} is another service's that runs now: give this one a file of its own, or null."
-            ) from error
+        beside = self._path.with_name(f"{self._path.name}.lock")
+        with ExitStack() as opened:
+            try:
+                handle = os.open(beside, os.O_CREAT | os.O_RDWR, 0o600)
+                opened.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SettingsError(
+                    f"state_file {self._path} is another service's that runs now: give this one a file of its own, "
+                    "or null."
+                ) from error
+            except OSError as error:
+                raise SettingsError(
+                    f"state_file {self._path} cannot be kept from others ({error.strerror}): name another, or null."
+                ) from error
+            opened.pop_all()
         self.release = weakref.finalize(self, os.close, handle)
 
     def save(self, spec: SessionSpec) -> None:

@@ -54,7 +54,7 @@ _SEARCH = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, SEARCH_STEPS, SEARCH
 class CpuFrame:
     """A picture with the reduced planes that were derived from it so far."""
 
-    __slots__ = ("_thumbnail", "luma", "scale", "scaled", "size")
+    __slots__ = ("__weakref__", "_thumbnail", "luma", "scale", "scaled", "size")
 
     def __init__(self, picture: Picture, divisor: int) -> None:
         self.size = picture.size

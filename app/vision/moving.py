@@ -2,7 +2,9 @@
 
 import logging
 import math
+import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -36,6 +38,18 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a stream is to be worked on, asked again at every frame: it hangs on where its detector is."""
+
+    is_on_gpu: Callable[[], bool]
+    """Whether on the GPU, if that works."""
+    may_be_on_gpu: Callable[[], bool]
+    """Whether that is so, or may become so."""
+    is_ordering: Callable[[], bool]
+    """Whether the next canvas is drawn by the detector."""
+
+
 class MovingVision:
     """`core.types.Vision` on a GPU, and on the processor while that cannot be.
 
@@ -43,29 +57,21 @@ class MovingVision:
     prepared on the other when needed there.
     """
 
-    def __init__(
-        self,
-        machine: GpuMachine,
-        is_wanted: Callable[[], bool],
-        is_ordering: Callable[[], bool],
-        on_failure: Callable[[GpuError], None],
-    ) -> None:
+    def __init__(self, machine: GpuMachine, wishes: Wishes, on_failure: Callable[[GpuError], None]) -> None:
         """
         Args:
-            is_wanted: whether to work on the GPU, if it works.
-            is_ordering: whether the next canvas is drawn by the detector.
             on_failure: is told once why the GPU is not used any more.
         """
         self._machine = machine
-        self._is_wanted = is_wanted
-        self._is_ordering = is_ordering
+        self._wishes = wishes
         self._on_failure = on_failure
         self._cpu = CpuVision()
         self._drawer = Drawer()
         self._gpu: GpuPixels | None = None
         self._ordinal = 0
         self._is_given_up = False
-        self._sent: tuple[PreparedFrame, GpuFrame] | None = None
+        self._is_too_small = False
+        self._sent: tuple[weakref.ref[PreparedFrame], GpuFrame] | None = None
         """The last frame of the processor's that was needed on the GPU."""
         self._divisor = 0
 
@@ -76,7 +82,7 @@ class MovingVision:
     @property
     def may_move(self) -> bool:
         """Whether it does not work on the GPU now, but may later."""
-        return not (self._gpu or self._is_given_up)
+        return not (self._gpu or self._is_given_up or self._is_too_small) and self._wishes.may_be_on_gpu()
 
     @property
     def device_bytes(self) -> int:
@@ -90,7 +96,10 @@ class MovingVision:
     def prepare(self, picture: Picture) -> PreparedFrame:
         if not self._divisor:
             self._divisor = divisor_of(picture.size)
-        self._move(picture)
+            self._is_too_small = not can_take(picture, self._divisor)
+        if self._sent and self._sent[0]() is None:
+            self._sent = None
+        self._move()
         return self._worked(lambda gpu: gpu.prepare(picture, self._divisor), lambda cpu: cpu.prepare(picture))
 
     def flow(
@@ -145,7 +154,7 @@ class MovingVision:
         """What is to be on the canvas, or the canvas itself."""
         scaled = _scaled(frame)
         draw = partial(self._drawer.draw, scaled, copies, size, pad_value)
-        if not self._is_ordering():
+        if not self._wishes.is_ordering():
             return draw()
         order = CanvasOrder(scaled.picture, tuple(copies), size, pad_value, draw)
         return self._worked(lambda gpu: self._resident(gpu, frame, order), lambda _: order)
@@ -159,9 +168,9 @@ class MovingVision:
         if gpu:
             gpu.close()
 
-    def _move(self, picture: Picture) -> None:
+    def _move(self) -> None:
         """Work on the GPU from now on, or no more, as is wanted now."""
-        is_wanted = not self._is_given_up and can_take(picture, self._divisor) and self._is_wanted()
+        is_wanted = not (self._is_given_up or self._is_too_small) and self._wishes.is_on_gpu()
         if self._gpu and not is_wanted:
             self._leave()
         if self._gpu or not is_wanted:
@@ -192,8 +201,8 @@ class MovingVision:
     def _there(self, gpu: GpuPixels, frame: PreparedFrame) -> GpuFrame:
         if isinstance(frame, GpuFrame):
             return frame
-        if self._sent is None or self._sent[0] is not frame:
-            self._sent = frame, gpu.prepare(cpu_frame(frame).scaled.picture, self._divisor)
+        if self._sent is None or self._sent[0]() is not frame:
+            self._sent = weakref.ref(frame), gpu.prepare(cpu_frame(frame).scaled.picture, self._divisor)
         return self._sent[1]
 
     def _here(self, frame: PreparedFrame) -> PreparedFrame:

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Literal
 
 from app.core.errors import GpuError, GpuMemoryShort
-from app.core.types import Detector, Vision, draws_canvases
+from app.core.types import Detector, Vision, draws_canvases, may_draw_canvases
 from app.gpu.machine import GpuMachine
 from app.vision.cpu import CpuVision
 from app.vision.gpu.kernels import VisionKernels
 from app.vision.gpu.pixels import usual_stream_bytes
-from app.vision.moving import MovingVision
+from app.vision.moving import MovingVision, Wishes
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,12 @@ class VisionOpener:
         self._lock = threading.Lock()
         self._opened: weakref.WeakSet[MovingVision] = weakref.WeakSet()
 
+    def _may_want(self, detector: Detector) -> bool:
+        """Whether a stream with that detector is to be followed on the GPU, now or later."""
+        if self._choice == "auto":
+            return self._may_use_gpu() and may_draw_canvases(detector)
+        return self._choice == "gpu"
+
     def _compile(self, machine: GpuMachine) -> None:
         """Have the kernels ready before the first stream needs them: that takes a second.
 
@@ -73,18 +79,19 @@ class VisionOpener:
             "gpu": lambda: True,
             "cpu": lambda: False,
         }
-        vision = MovingVision(self._machine, wanted[self._choice], is_ordering, self._on_failure)
+        wishes = Wishes(wanted[self._choice], partial(self._may_want, detector), is_ordering)
+        vision = MovingVision(self._machine, wishes, self._on_failure)
         with self._lock:
             self._opened.add(vision)
         return vision
 
-    def check_room(self) -> None:
+    def check_room(self, detector: Detector) -> None:
         """Whether another stream can be admitted, with those that have not taken their memory yet.
 
         Raises:
             GpuMemoryShort: it cannot.
         """
-        if self._choice == "cpu" or not (self._choice == "gpu" or self._may_use_gpu()):
+        if not self._may_want(detector):
             return
         with self._lock:
             n_expected = 1 + sum(vision.may_move for vision in self._opened)

@@ -13,7 +13,7 @@ from app.gpu.structures import LUMA_PLANE
 from app.vision.cpu import CpuVision
 from app.vision.gpu.kernels import VisionKernels
 from app.vision.moving import MovingVision
-from tests.gpu.seeing import assert_alike, pair, seen
+from tests.gpu.seeing import ON_GPU, assert_alike, pair, seen
 from tests.vision.pictures import yuv
 
 _NOWHERE = 16
@@ -24,7 +24,7 @@ def main() -> None:
     """Look at two frames, have the GPU fail, and look again."""
     machine = GpuMachine()
     failures: list[str] = []
-    vision = MovingVision(machine, lambda: True, lambda: True, lambda error: failures.append(type(error).__name__))
+    vision = MovingVision(machine, ON_GPU, lambda error: failures.append(type(error).__name__))
     pictures = pair(Size(1920, 1080), yuv)
     frames = [vision.prepare(picture) for picture in pictures]
     usual = CpuVision()

@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import FrameBoxes, Picture, PreparedFrame, Size, Vision
+from app.vision.moving import Wishes
 from tests.vision.pictures import bgr, moved, scene, shift_of
 
 MakePicture = Callable[[NDArray[np.uint8]], Picture]
+ON_GPU = Wishes(lambda: True, lambda: True, lambda: True)
+"""Of streams that are worked on there for good."""
 
 
 def boxes(size: Size) -> FrameBoxes:

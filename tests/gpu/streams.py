@@ -25,7 +25,7 @@ from app.vision.cpu import CpuVision
 from app.vision.gpu.kernels import VisionKernels
 from app.vision.gpu.pixels import GpuPixels
 from app.vision.luma import divisor_of
-from app.vision.moving import MovingVision
+from app.vision.moving import MovingVision, Wishes
 from tests.gpu.looks import order_of, picture_of, whole_frame
 from tests.gpu.pace import FPS, quartiles, rates
 
@@ -155,7 +155,7 @@ def _follower(
 ) -> Callable[[int], None]:
     """Gives a session of its own the next frame: forward through the pictures, and back again."""
     detector = stack.enter_context(closing(model.open()))
-    vision: Vision = MovingVision(machine, lambda: is_on_gpu, lambda: True, _fail)
+    vision: Vision = MovingVision(machine, Wishes(lambda: is_on_gpu, lambda: is_on_gpu, lambda: True), _fail)
     pipeline = stack.enter_context(
         closing(Pipeline(vision, detector, PipelineConfig(), hand_set_model(), SystemClock()))
     )

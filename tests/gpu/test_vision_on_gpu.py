@@ -26,7 +26,7 @@ from app.vision.moving import MovingVision
 from tests.detect.conftest import on_processor
 from tests.gpu.engines import SHIPPED
 from tests.gpu.looks import picture_of
-from tests.gpu.seeing import MakePicture, assert_alike, pair, seen
+from tests.gpu.seeing import ON_GPU, MakePicture, assert_alike, pair, seen
 from tests.vision.pictures import bgr, yuv
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
@@ -50,7 +50,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[GpuMachine]:
 def open_vision(machine: GpuMachine) -> Iterator[Open]:
     """Opens visions that must stay on the GPU."""
     failures: list[str] = []
-    yield lambda: MovingVision(machine, lambda: True, lambda: True, lambda error: failures.append(str(error)))
+    yield lambda: MovingVision(machine, ON_GPU, lambda error: failures.append(str(error)))
     assert failures == []
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from app.core.clock import ManualClock
 from app.core.errors import SettingsError
-from app.core.types import Frame
 from app.flexpatch.config import PipelineConfig
 from app.flexpatch.failure import hand_set_model
 from app.offline.run import RunOptions, RunSummary, Step, run, steps
@@ -71,18 +70,6 @@ def test_no_frame_is_decoded_beyond_the_last_wanted_one() -> None:
     summary, _ = collect(source, max_frames=4)
     assert summary.n_frames == 4
     assert source.n_taken == 4
-
-
-def test_a_recording_that_ends_early_is_told_from_one_that_was_not_wanted_whole() -> None:
-    class CutOff(ListSource):
-        def __next__(self) -> Frame:
-            if self.n_taken == 4:
-                raise StopIteration
-            return super().__next__()
-
-    assert collect(CutOff(10))[0].is_cut_off
-    assert not collect(CutOff(10), max_frames=4)[0].is_cut_off
-    assert not collect(CutOff(4))[0].is_cut_off
 
 
 def test_stopping_early_leaves_no_thread() -> None:

@@ -214,7 +214,7 @@ class Bench:
             result_log_size=result_log_size,
             stale_after_s=5.0,
             check_stream=lambda _: None,
-            check_room=lambda: None,
+            check_room=lambda _: None,
             open_stream=self.open_stream,
         )
 

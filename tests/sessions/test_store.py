@@ -1,5 +1,7 @@
 """Sessions that outlive the service."""
 
+import errno
+import fcntl
 import sqlite3
 import stat
 from dataclasses import replace
@@ -201,6 +203,39 @@ def test_what_is_changed_after_it_was_deleted_does_not_come_back(bench: Bench, p
     sessions.keep(session)
     assert store.all() == []
     sessions.close()
+
+
+def test_what_is_deleted_while_the_service_ends_does_not_come_back(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service has taken it out already when the deletion's turn comes."""
+    store = SessionStore(path)
+    sessions = registry(bench, store)
+    session = sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+    sessions.close()
+    assert len(store.all()) == 1
+    monkeypatch.setattr(sessions, "get", lambda _: session)
+    sessions.remove("camera")
+    assert store.all() == []
+
+
+def test_what_is_changed_while_the_service_ends_comes_back_changed(bench: Bench, path: Path) -> None:
+    store = SessionStore(path)
+    sessions = registry(bench, store)
+    session = sessions.create(lambda name: replace(spec(name), source=CAMERA), "camera")
+    session.update(lambda now: replace(now, queue_depth=7)).result(5)
+    sessions.close()
+    sessions.keep(session)
+    assert [kept.queue_depth for kept in store.all()] == [7]
+
+
+def test_a_file_that_cannot_be_locked_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(SettingsError, match=r"cannot be kept from others \(No locks available\)"):
+        SessionStore(path).claim()
 
 
 def test_a_file_is_one_service_s(bench: Bench, path: Path) -> None:

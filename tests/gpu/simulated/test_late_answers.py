@@ -20,7 +20,7 @@ from app.gpu.machine import GpuMachine
 from app.vision.moving import MovingVision
 from tests.gpu.driver.build import host_image
 from tests.gpu.driver.control import SimulatedDriver
-from tests.gpu.seeing import pair
+from tests.gpu.seeing import ON_GPU, pair
 from tests.sessions.fakes import WAIT_S, BlindDetector, nothing_seen
 from tests.vision.pictures import yuv
 
@@ -67,7 +67,7 @@ def frame(number: int) -> Frame:
 
 
 def pipeline(machine: GpuMachine, detector: SlowDetector) -> Pipeline:
-    vision = MovingVision(machine, lambda: True, lambda: True, lambda _: None)
+    vision = MovingVision(machine, ON_GPU, lambda _: None)
     return Pipeline(vision, detector, PipelineConfig(), hand_set_model(), SystemClock())
 
 

@@ -22,8 +22,8 @@ from app.gpu.machine import GpuMachine
 from app.vision.cpu import CpuFrame, CpuVision
 from app.vision.gpu.frames import GpuFrame
 from app.vision.gpu.pixels import usual_stream_bytes
-from app.vision.moving import MovingVision
-from app.vision.opening import VisionOpener
+from app.vision.moving import MovingVision, Wishes
+from app.vision.opening import VisionChoice, VisionOpener
 from tests.gpu.driver.build import host_image
 from tests.gpu.driver.control import SimulatedDriver
 from tests.gpu.seeing import MakePicture, assert_alike, boxes, pair, seen
@@ -47,8 +47,7 @@ class Bench:
     def open(self) -> MovingVision:
         return MovingVision(
             self.machine,
-            lambda: self.is_wanted,
-            lambda: self.is_ordering,
+            Wishes(lambda: self.is_wanted, lambda: True, lambda: self.is_ordering),
             lambda error: self.failures.append(type(error).__name__),
         )
 
@@ -242,6 +241,20 @@ def test_a_gpu_that_was_short_of_memory_once_is_asked_again(driver: SimulatedDri
         kernels.kernel("planes", "halve_luma")
 
 
+def test_what_was_sent_for_the_change_is_let_go_of(bench: Bench, vision: MovingVision, driver: SimulatedDriver) -> None:
+    pictures = pair(SMALL)
+    bench.is_wanted = False
+    earlier = vision.prepare(pictures[0])
+    bench.is_wanted = True
+    later = vision.prepare(pictures[1])
+    vision.motion_map(earlier, later, None)
+    vision.edge_map(earlier)
+    held = driver.live()["memory"]
+    del earlier
+    vision.prepare(pictures[0])
+    assert driver.live()["memory"] == held, "the block of the frame that nobody needs is used again"
+
+
 @pytest.mark.parametrize("after_n_calls", [0, 1, 2])
 @pytest.mark.parametrize(
     "failure",
@@ -294,8 +307,9 @@ def test_orders_that_were_given_can_be_drawn_when_the_gpu_is_lost(
 class Detector:
     """As much of one as is asked."""
 
-    def __init__(self, *, draws: bool) -> None:
+    def __init__(self, *, draws: bool, may_draw: bool | None = None) -> None:
         self.draws = draws
+        self.may_draw = draws if may_draw is None else may_draw
 
 
 def test_the_vision_is_on_the_gpu_where_the_detector_is(bench: Bench) -> None:
@@ -360,3 +374,42 @@ def test_without_kernels_streams_go_on_here() -> None:
         assert failures == ["planes for (8, 9): not this one"]
         with pytest.raises(KernelsNotCompiled):
             VisionOpener("gpu", machine, lambda: True, lambda _: None)
+
+
+def test_room_is_asked_for_those_alone_that_may_come_to_need_it(driver: SimulatedDriver) -> None:
+    here, there, not_yet = Detector(draws=False), Detector(draws=True), Detector(draws=False, may_draw=True)
+    with closing(GpuMachine(0, Gpu, host_image)) as machine:
+        free = machine.opened().gpu.memory().free
+
+        def opener(choice: VisionChoice, n_streams: float) -> VisionOpener:
+            reserve_bytes = free - int(n_streams * usual_stream_bytes())
+            return VisionOpener(choice, machine, lambda: True, lambda _: None, reserve_bytes)
+
+        for choice, detector, is_refused in (
+            ("auto", here, False),
+            ("auto", there, True),
+            ("auto", not_yet, True),
+            ("cpu", there, False),
+            ("gpu", here, True),
+        ):
+            full = opener(choice, 0.5)  # type: ignore[arg-type]
+            if is_refused:
+                with pytest.raises(GpuMemoryShort):
+                    full.check_room(detector)  # type: ignore[arg-type]
+            else:
+                full.check_room(detector)  # type: ignore[arg-type]
+        for_two = opener("auto", 2.5)
+        visions = []
+        for detector in (here, there, here, not_yet, here):
+            for_two.check_room(detector)  # type: ignore[arg-type]
+            visions.append(for_two.open(detector))  # type: ignore[arg-type]
+        with pytest.raises(GpuMemoryShort):
+            for_two.check_room(there)  # type: ignore[arg-type]
+        not_yet.may_draw = False
+        for_two.check_room(there)  # type: ignore[arg-type]
+        visions[1].prepare(bgr(scene(Size(10, 10))))
+        not_yet.may_draw = True
+        for_two.check_room(there)  # type: ignore[arg-type]
+        for vision in visions:
+            vision.close()
+    del driver
