@@ -26,8 +26,10 @@ STREET = "synthetic:320x180@25?objects=4&frames=6"
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     clear_environment(monkeypatch)
+    # Services that run at the same time have records of their own.
+    monkeypatch.setenv("FLEXPATCH_STATE_FILE", str(tmp_path_factory.mktemp("state") / "sessions.db"))
 
 
 @pytest.fixture(scope="module")
