@@ -1,4 +1,4 @@
-"""Memory that grows to what was needed most, and stays."""
+"""Memory that grows to what was needed most, and stays; and what lies where in it."""
 
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -16,6 +16,26 @@ class Block(Protocol):
 BlockType = TypeVar("BlockType", bound=Block)
 
 _GRAIN = 4096
+_ALIGNED_BYTES = 512
+"""Where anything begins in GPU memory; TensorRT wants 256."""
+
+
+class Layout:
+    """Places in one block of memory, one after the other."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+
+    def place(self, n_bytes: int) -> int:
+        """Where so many bytes begin."""
+        offset = self.n_bytes
+        self.n_bytes += aligned(n_bytes)
+        return offset
+
+
+def aligned(n_bytes: int) -> int:
+    """Bytes that so many take, so that what comes after them begins where anything may."""
+    return -(-n_bytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
 
 
 class Growing(Generic[BlockType]):

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import BgrPicture, CanvasOrder, PatchCopy, Picture, ResidentPicture
+from app.gpu.buffers import aligned
 from app.gpu.structures import CANVAS_JOB, PATCH_COPY, FrameKind
 
 _ROWS_TOGETHER = 4
 """A row of halved chroma stands for so many of luma."""
-_ALIGNED_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def planes_of(picture: Picture, copies: Sequence[PatchCopy]) -> list[_Plane]:
 
 def staged_bytes(planes: Sequence[_Plane]) -> int:
     """Memory that planes take, one after the other."""
-    return sum(_aligned(plane.pixels.size) for plane in planes)
+    return sum(aligned(plane.pixels.size) for plane in planes)
 
 
 def stage(order: CanvasOrder, planes: Sequence[_Plane], target: NDArray[np.uint8], address: int) -> NDArray[Any]:
@@ -62,7 +62,7 @@ def stage(order: CanvasOrder, planes: Sequence[_Plane], target: NDArray[np.uint8
         # Where row 0 would lie: the kernel counts rows from the top of the frame.
         job["planes"][index] = address + offset - plane.first_row * row_bytes
         job["luma_pitch" if index == 0 else "chroma_pitch"] = row_bytes
-        offset += _aligned(plane.pixels.size)
+        offset += aligned(plane.pixels.size)
     return job
 
 
@@ -97,7 +97,3 @@ def _kind(picture: Picture) -> FrameKind:
     if isinstance(picture, BgrPicture):
         return FrameKind.BGR
     return FrameKind.FULL_YUV if picture.is_full_range else FrameKind.STUDIO_YUV
-
-
-def _aligned(n_bytes: int) -> int:
-    return -(-n_bytes // _ALIGNED_BYTES) * _ALIGNED_BYTES

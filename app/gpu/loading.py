@@ -1,11 +1,11 @@
 """Kernels on one GPU, ready to run."""
 
-import threading
 from collections.abc import Callable
+from functools import partial
 
-from app.core.errors import GpuError, GpuMemoryShort
-from app.gpu.compiler import KernelFile, compile_kernels
+from app.gpu.compiler import ENTRY_POINTS, KernelFile, compile_kernels
 from app.gpu.device import Capability, Gpu, Kernel, Module
+from app.gpu.remembered import Remembered
 
 Compile = Callable[[KernelFile, Capability], bytes]
 
@@ -19,9 +19,7 @@ class LoadedKernels:
             compile_file: from a file of kernels to machine code.
         """
         self.gpu = gpu
-        self._compile = compile_file
-        self._lock = threading.Lock()
-        self._modules: dict[KernelFile, Module | GpuError] = {}
+        self._modules = {file: Remembered(partial(self._load, compile_file, file)) for file in ENTRY_POINTS}
 
     def kernel(self, file: KernelFile, name: str) -> Kernel:
         """One kernel of a file.
@@ -31,28 +29,16 @@ class LoadedKernels:
             GpuFailed: the GPU does not take what was compiled, or has no such kernel; the same each time.
             GpuMemoryShort: there is no room for them now.
         """
-        with self._lock:
-            if file not in self._modules:
-                self._modules[file] = self._load(file)
-            module = self._modules[file]
-        if isinstance(module, GpuError):
-            # A new one each time: an error that is raised keeps alive whatever it passed through.
-            raise type(module)(*module.args)
+        module = self._modules[file].get()
         self.gpu.make_current()
         return module.kernel(name)
 
-    def _load(self, file: KernelFile) -> Module | GpuError:
-        try:
-            return self.gpu.load(self._compile(file, self.gpu.capability))
-        except GpuMemoryShort:
-            raise
-        except GpuError as error:
-            return error.with_traceback(None)
+    def _load(self, compile_file: Compile, file: KernelFile) -> Module:
+        return self.gpu.load(compile_file(file, self.gpu.capability))
 
     def close(self) -> None:
         """Give the GPU's memory back."""
-        with self._lock:
-            for module in self._modules.values():
-                if isinstance(module, Module):
-                    module.close()
-            self._modules.clear()
+        for remembered in self._modules.values():
+            module = remembered.take()
+            if module:
+                module.close()

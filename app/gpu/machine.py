@@ -1,13 +1,13 @@
 """The GPU of this machine, opened when first needed."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.core.errors import GpuError, GpuMemoryShort, GpuMissing
+from app.core.errors import GpuError, GpuMissing
 from app.gpu.compiler import KernelFile, compile_kernels
 from app.gpu.device import Gpu
 from app.gpu.loading import Compile, LoadedKernels
+from app.gpu.remembered import Remembered
 
 _TRIAL: tuple[KernelFile, str] = ("canvas", "draw_canvas")
 """A GPU for which that cannot be compiled is of no use."""
@@ -34,8 +34,7 @@ class GpuMachine:
         self._ordinal = ordinal
         self._open_gpu = open_gpu
         self._compile = compile_file
-        self._lock = threading.Lock()
-        self._opened: OpenedGpu | GpuError | None = None
+        self._opened = Remembered(self._open)
         self._is_closed = False
 
     def opened(self) -> OpenedGpu:
@@ -44,38 +43,24 @@ class GpuMachine:
         Raises:
             GpuError: there is none, or it cannot be used; the same each time, but for GpuMemoryShort.
         """
-        with self._lock:
-            if self._is_closed:
-                raise GpuMissing("The GPU was given back: the service ends.")
-            if self._opened is None:
-                self._opened = self._open()
-            if isinstance(self._opened, GpuError):
-                # A new one each time: an error that is raised keeps alive whatever it passed through.
-                raise type(self._opened)(*self._opened.args)
-            return self._opened
+        if self._is_closed:
+            raise GpuMissing("The GPU was given back: the service ends.")
+        return self._opened.get()
 
-    def _open(self) -> OpenedGpu | GpuError:
-        try:
-            gpu = self._open_gpu(self._ordinal)
-        except GpuMemoryShort:
-            raise
-        except GpuError as error:
-            return error.with_traceback(None)
+    def _open(self) -> OpenedGpu:
+        gpu = self._open_gpu(self._ordinal)
         kernels = LoadedKernels(gpu, self._compile)
         try:
             kernels.kernel(*_TRIAL)
-        except GpuError as error:
+        except GpuError:
             gpu.close()
-            if isinstance(error, GpuMemoryShort):
-                raise
-            return error.with_traceback(None)
+            raise
         return OpenedGpu(gpu, kernels)
 
     def close(self) -> None:
         """Give the GPU back; what was opened on it must have been closed."""
-        with self._lock:
-            self._is_closed = True
-            opened, self._opened = self._opened, None
-        if isinstance(opened, OpenedGpu):
+        self._is_closed = True
+        opened = self._opened.take()
+        if opened:
             opened.kernels.close()
             opened.gpu.close()

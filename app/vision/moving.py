@@ -68,7 +68,6 @@ class MovingVision:
         self._cpu = CpuVision()
         self._drawer = Drawer()
         self._gpu: GpuPixels | None = None
-        self._ordinal = 0
         self._is_given_up = False
         self._is_too_small = False
         self._sent: tuple[weakref.ref[PreparedFrame], GpuFrame] | None = None
@@ -156,8 +155,8 @@ class MovingVision:
         draw = partial(self._drawer.draw, scaled, copies, size, pad_value)
         if not self._wishes.is_ordering():
             return draw()
-        order = CanvasOrder(scaled.picture, tuple(copies), size, pad_value, draw)
-        return self._worked(lambda gpu: self._resident(gpu, frame, order), lambda _: order)
+        resident = self._worked(lambda gpu: gpu.resident(self._there(gpu, frame)), lambda _: None)
+        return CanvasOrder(scaled.picture, tuple(copies), size, pad_value, draw, resident)
 
     def close(self) -> None:
         self._is_given_up = True
@@ -181,7 +180,6 @@ class MovingVision:
         except GpuError as error:
             self._give_up(error)
             return
-        self._ordinal = opened.gpu.ordinal
         logger.info("vision works on the GPU")
 
     def _worked(self, on_gpu: Callable[[GpuPixels], T], on_cpu: Callable[[CpuVision], T]) -> T:
@@ -211,14 +209,6 @@ class MovingVision:
         if frame.on_processor is None:
             frame.on_processor = self._cpu.prepare(frame.picture)
         return frame.on_processor
-
-    def _resident(self, gpu: GpuPixels, frame: PreparedFrame, order: CanvasOrder) -> CanvasOrder:
-        """The order, with the picture in GPU memory."""
-        there = self._there(gpu, frame)
-        gpu.send_colour(there)
-        return CanvasOrder(
-            order.picture, order.copies, order.size, order.pad_value, order.draw, there.resident(self._ordinal)
-        )
 
 
 def _scaled(frame: PreparedFrame) -> ScaledPicture:

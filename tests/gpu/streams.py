@@ -73,7 +73,7 @@ def vision_rows(machine: GpuMachine, n_runs: int) -> Iterator[Row]:
 
 def _sent(pixels: GpuPixels, picture: Picture, divisor: int) -> None:
     """Prepare a frame, and wait until all of it is there."""
-    pixels.send_colour(pixels.prepare(picture, divisor))
+    pixels.resident(pixels.prepare(picture, divisor))
 
 
 def _work(

@@ -16,7 +16,7 @@ from app.detect.gpu.kernels import DetectionKernels, detections, input_layout, p
 from app.detect.gpu.network import BoundNetwork, DeviceNetwork, Shape
 from app.detect.recognise import Recipe
 from app.detect.selection import Thresholds
-from app.gpu.buffers import Growing
+from app.gpu.buffers import Growing, Layout
 from app.gpu.device import DeviceMemory, Gpu, Graph, PinnedMemory, Stream
 from app.gpu.frames import copies_of, planes_of, resident_job, stage, staged_bytes
 from app.gpu.structures import CANVAS_JOB, FOUND_DETECTIONS, PATCH_COPY, PREDICTION_SET
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 _COPIES_PER_CANVAS = 256
 """A canvas with more patches than that is drawn on the processor."""
 _KEY_BYTES = 8
-_ALIGNED_BYTES = 512
-"""Where anything begins in GPU memory; TensorRT wants 256."""
 _TABLE_BYTES = CANVAS_JOB.itemsize + _COPIES_PER_CANVAS * PATCH_COPY.itemsize
 _SIZE_BYTES = 16
 """Width and height of a canvas, in the largest type that networks take them in."""
@@ -54,19 +52,6 @@ class Task:
     uses_graphs: bool = True
 
 
-class _Layout:
-    """Places in one block of memory, one after the other."""
-
-    def __init__(self) -> None:
-        self.n_bytes = 0
-
-    def place(self, n_bytes: int) -> int:
-        """Where so many bytes begin."""
-        offset = self.n_bytes
-        self.n_bytes += -(-n_bytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
-        return offset
-
-
 class _Setup:
     """A network made ready for canvases of one size and number: what lies where, and the recorded work."""
 
@@ -77,7 +62,7 @@ class _Setup:
         """The outputs that matter, in the decoder's order."""
         predictions = prediction_set(task.recipe.decoder, self.read, size, task.thresholds)
         self.is_read_by_kernel = predictions is not None
-        device, host = _Layout(), _Layout()
+        device, host = Layout(), Layout()
         self.tables = device.place(batch * _TABLE_BYTES)
         self.host_tables = host.place(batch * _TABLE_BYTES)
         self.host_sizes = host.place(batch * _SIZE_BYTES)

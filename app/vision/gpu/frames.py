@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import BgrPicture, Picture, PreparedFrame, ResidentPicture, Size
+from app.gpu.buffers import Layout
 from app.gpu.pool import Lease
 from app.gpu.structures import LUMA_PLANE, MAX_LEVELS
 from app.vision.alignment import Thumbnail
 from app.vision.drawing import ScaledPicture
 from app.vision.luma import WINDOW_PX, reduced_size
-
-_ALIGNED_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,14 @@ class FrameLayout:
             divisor: by how much luma is reduced.
         """
         chroma = Size(-(-size.width // 2), -(-size.height // 2))
-        picture_bytes, planes = _place(0, [3 * size.pixels] if is_bgr else [size.pixels, chroma.pixels, chroma.pixels])
+        layout = Layout()
+        planes = tuple(map(layout.place, [3 * size.pixels] if is_bgr else [size.pixels, chroma.pixels, chroma.pixels]))
+        picture_bytes = layout.n_bytes
         sizes = _level_sizes(reduced_size(size, divisor))
-        n_bytes, levels = _place(picture_bytes, [level.pixels for level in sizes])
+        levels = tuple(layout.place(level.pixels) for level in sizes)
         if not is_bgr and divisor == 1:
             levels = (planes[0], *levels[1:])
-        return FrameLayout(size, is_bgr, divisor, planes, levels, sizes, picture_bytes, n_bytes)
+        return FrameLayout(size, is_bgr, divisor, planes, levels, sizes, picture_bytes, layout.n_bytes)
 
     def fits(self, picture: Picture) -> bool:
         """Whether it is for such pictures."""
@@ -107,15 +108,6 @@ class GpuFrame:
         """
         addresses = tuple(self.address_of(plane) for plane in range(len(self.layout.planes)))
         return ResidentPicture(gpu, addresses, self._lease)
-
-
-def _place(first: int, sizes: list[int]) -> tuple[int, tuple[int, ...]]:
-    """Blocks one after the other: where the last one ends, and where each begins."""
-    offsets = []
-    for n_bytes in sizes:
-        offsets.append(first)
-        first += -(-n_bytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
-    return first, tuple(offsets)
 
 
 def _level_sizes(luma: Size) -> tuple[Size, ...]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import GpuError
-from app.core.types import Alignment, BgrPicture, FrameBoxes, Picture, PointFlow, Size, YuvPicture
-from app.gpu.buffers import Growing
+from app.core.types import Alignment, BgrPicture, FrameBoxes, Picture, PointFlow, ResidentPicture, Size, YuvPicture
+from app.gpu.buffers import Growing, aligned
 from app.gpu.device import DeviceMemory, Gpu, PinnedMemory, Stream
 from app.gpu.pool import MemoryPool
 from app.gpu.structures import CAMERA_MAP, FLOW_JOB, FOLLOWED_POINT, LUMA_PLANE, POINT_SEARCH
@@ -39,7 +39,6 @@ from app.vision.luma import (
 
 logger = logging.getLogger(__name__)
 
-_ALIGNED_BYTES = 256
 _USUAL_FRAME = Size(1920, 1080)
 _FRAMES_HELD = 4
 """The present one, the one before, the one that is being looked at, and one in transit."""
@@ -99,14 +98,15 @@ class GpuPixels:
             self._kernels.halve(self._stream, np.asarray(frame.levels[index - 1]), np.asarray(frame.levels[index]))
         return frame
 
-    def send_colour(self, frame: GpuFrame) -> None:
-        """Have the whole picture lie in GPU memory once this returns."""
+    def resident(self, frame: GpuFrame) -> ResidentPicture:
+        """The whole picture, which lies in GPU memory once this returns."""
         picture = frame.picture
         if isinstance(picture, YuvPicture) and not frame.has_colour:
             self._gpu.make_current()
             self._send(frame, [picture.u, picture.v], 1)
             frame.has_colour = True
         self._wait()
+        return frame.resident(self._gpu.ordinal)
 
     def flow(
         self,
@@ -245,7 +245,7 @@ class GpuPixels:
         """
         self._gpu.make_current()
         n_bytes = math.prod(shape) * dtype.itemsize
-        first = -(-asked.nbytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
+        first = aligned(asked.nbytes)
         host, device = self._host.holding(first + n_bytes), self._device.holding(first + n_bytes).address
         if asked.nbytes:
             host.bytes[: asked.nbytes] = np.ascontiguousarray(asked).view(np.uint8).reshape(-1)

@@ -224,6 +224,7 @@ def test_kernels_that_cannot_be_kept_are_no_error(tmp_path: Path) -> None:
     loaded = rtx_network(tmp_path / "nowhere" / "file")
     (tmp_path / "nowhere").write_text("a file")
     loaded.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["nowhere"]
 
 
 def test_an_input_that_is_not_given_is_named() -> None:

@@ -132,9 +132,7 @@ def test_canvases_are_drawn_of_pictures_that_lie_there(
     with closing(LoadedKernels(gpu, host_image)) as loaded, closing(finder.open()) as detector:
         with closing(GpuPixels(gpu, VisionKernels(loaded))) as pixels:
             frames = [pixels.prepare(picture, 1) for picture in pictures[:3]]
-            for frame in frames:
-                pixels.send_colour(frame)
-            there = [frame.resident(gpu.ordinal) for frame in frames]
+            there = [pixels.resident(frame) for frame in frames]
         del frames
         resident = [replace(order, resident=picture) for order, picture in zip(orders, [*there, None], strict=True)]
         del there
