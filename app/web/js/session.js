@@ -43,6 +43,7 @@ class SessionView {
     this.newest = null;
     this.holders = new Set();
     this.highlighted = null;
+    this.wanted = null;
     this.feedEnd = null;
     this.isAsking = false;
     this.table_ms = -Infinity;
@@ -276,18 +277,21 @@ class SessionView {
     await this.turnTo(seq);
   }
 
-  /** Show another look, if it is still wanted once it is there. */
+  /** Show another look, if it is still wanted once it is there: the look that was asked for last. */
   async turnTo(seq) {
+    const wanted = Symbol(seq);
+    this.wanted = wanted;
+    const isWanted = () => !this.signal.aborted && this.holders.size > 0 && this.wanted === wanted;
     try {
       const look = await this.looks.find(seq, this.newest.size);
-      if (this.signal.aborted || !this.holders.size) {
+      if (!isWanted()) {
         look.bitmap?.close();
         return;
       }
       this.setLook(look);
       this.showHeld();
     } catch (error) {
-      if (error.name !== "AbortError") this.table.fail(error.message);
+      if (error.name !== "AbortError" && isWanted()) this.table.fail(error.message);
     }
   }
 
