@@ -110,7 +110,11 @@ def receive(sock: socket.socket) -> tuple[Message | None, int | None]:
     Raises:
         OSError: the socket is closed.
     """
-    data, fds, _, _ = socket.recv_fds(sock, _LARGEST_MESSAGE, 1)
+    try:
+        data, fds, _, _ = socket.recv_fds(sock, _LARGEST_MESSAGE, 1)
+    except ConnectionResetError:
+        # The other side went without reading all that it was sent: told once, ahead of what it said last.
+        data, fds, _, _ = socket.recv_fds(sock, _LARGEST_MESSAGE, 1)
     if not data:
         return None, None
     name, content = json.loads(data)
