@@ -21,6 +21,8 @@ from app.telemetry.logs import redact
 from app.vision.opening import VisionChoice
 
 _PREFIX = "FLEXPATCH_"
+_FILE_VARIABLE = "FLEXPATCH_CONFIG"
+"""Names the configuration file, for every command."""
 _NOT_OURS = {"FLEXPATCH_DATA"}
 """Variables of that prefix that are no settings: where the tests look for recordings."""
 _NESTED = "__"
@@ -264,14 +266,16 @@ def load_settings(
     """Settings from defaults, file, environment and command line, each going before the ones named earlier.
 
     Args:
-        config_file: a YAML file.
+        config_file: a YAML file; None: the one that FLEXPATCH_CONFIG names, if it does.
         overrides: values from the command line; None among them means not given.
         environment: for tests; None: the process's own.
     Raises:
         SettingsError: unknown keys, values that make no sense, or a file that cannot be read.
     """
-    _check_environment(os.environ if environment is None else environment)
-    values = _from_file(config_file) if config_file else {}
+    known = os.environ if environment is None else environment
+    _check_environment(known)
+    file = config_file or known.get(_FILE_VARIABLE)
+    values = _from_file(Path(file)) if file else {}
     values = _merged(values, _from_environment(environment))
     values = _merged(values, {key: value for key, value in (overrides or {}).items() if value is not None})
     try:
@@ -298,7 +302,8 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The configuration file {path} cannot be read: {error}.") from error
+        what = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"The configuration file {path} cannot be read: {what}.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -313,7 +318,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _check_environment(environment: Mapping[str, str]) -> None:
     known = {_PREFIX + name.upper() for name in Settings.model_fields}
-    known |= _NOT_OURS
+    known |= {_FILE_VARIABLE} | _NOT_OURS
     known |= {f"{_PREFIX}FLEXPATCH{_NESTED}{name.upper()}" for name in FlexPatchSettings.model_fields}
     for name in environment:
         if name.upper().startswith(_PREFIX) and name.upper() not in known:

@@ -139,6 +139,19 @@ def test_variables_of_others_do_not_matter() -> None:
     assert load(environment={"PATH": "/bin", "FLEX": "1"}) == load()
 
 
+def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
+    file, other = tmp_path / "flexpatch.yml", tmp_path / "other.yml"
+    file.write_text("port: 9000\nmax_sessions: 3\n")
+    other.write_text("port: 9001\n")
+    named = {"FLEXPATCH_CONFIG": str(file)}
+    settings = load_settings(environment=named | {"FLEXPATCH_PORT": "9002"})
+    assert (settings.port, settings.max_sessions) == (9002, 3), "its settings go before those of the file"
+    assert load_settings(other, environment=named).port == 9001, "the command line's file goes before it"
+    assert load_settings(environment={"FLEXPATCH_CONFIG": ""}) == load_settings(environment={})
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(environment={"FLEXPATCH_CONFIG": str(tmp_path / "none.yml")})
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings(tmp_path / "none.yml", environment={})

@@ -23,7 +23,8 @@ _ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to re
 def serve_command(
     *,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Configuration file (YAML).", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Configuration file (YAML). Default: FLEXPATCH_CONFIG.", show_default=False),
     ] = None,
     host: Annotated[
         str | None,
@@ -40,7 +41,7 @@ def serve_command(
 ) -> None:
     """Run the service: sessions over HTTP and WebSocket, results as JSON, metrics for Prometheus.
 
-    Settings come from --config, then FLEXPATCH_… variables, then these options; later ones win.
+    Settings come from the file, then FLEXPATCH_… variables, then these options; later ones win.
     """
     overrides = {"host": host, "port": port, "detector": detector, "detector_family": detector_family, "demo": demo}
     settings = load_settings(config, overrides)

@@ -118,7 +118,7 @@ def test_a_gpu_is_asked_for_only_with_its_profile() -> None:
 
 def test_variables_are_settings() -> None:
     given = {name for service in COMPOSE["services"].values() for name in service.get("environment", {})}
-    assert settings_named(given) == set()
+    assert settings_named(given) == {"FLEXPATCH_CONFIG"}, "which names the file"
     told = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
     assert settings_named(told) == set()
     head = (ROOT / "docker-compose.yml").read_text().partition("\nname:")[0]
@@ -152,7 +152,7 @@ def test_nobody_is_asked_for_a_token_only_where_nobody_else_can_come(tmp_path: P
 def test_the_configuration_is_understood_and_names_the_camera() -> None:
     service, camera = COMPOSE["services"]["flexpatch"], COMPOSE["services"]["camera"]
     mounted = {text.split(":")[1]: text.split(":")[0] for text in service["volumes"]}
-    settings = load_settings(ROOT / mounted[service["command"][-1]], environment={})
+    settings = load_settings(ROOT / mounted[service["environment"]["FLEXPATCH_CONFIG"]], environment={})
     (session,) = [SessionCreate.model_validate(document) for document in settings.sessions]
     assert session.source.kind == "rtsp"
     port = camera["command"][camera["command"].index("--port") + 1]
