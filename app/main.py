@@ -13,12 +13,12 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
-from app.api import frames, health, openapi, preview, problems, results, sessions, websocket
+from app.api import frames, health, openapi, pages, preview, problems, results, sessions, websocket
 from app.api.auth import AuthMiddleware, Token, is_loopback, parse_tokens
 from app.api.limits import CreationLimit
 from app.api.middleware import BodyLimitMiddleware, OriginMiddleware, RequestMiddleware, SecurityHeadersMiddleware
@@ -282,8 +282,12 @@ def _build(
             if tracer:
                 await asyncio.to_thread(tracer.close)
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="FlexPatch Service",
+        docs_url=pages.DOCS_PATH,
+        redoc_url=None,
+        static_url=pages.SWAGGER_PATH,
+        favicon_url=f"{pages.FILES_PATH}/favicon.svg",
         version=version(_DISTRIBUTION),
         lifespan=lifespan,
         redirect_slashes=False,
@@ -299,7 +303,7 @@ def _build(
     # Frames first: the busiest route is the first to be compared with a request's path.
     for module in (frames, sessions, websocket, results, preview, health):
         app.include_router(module.router)
-    app.mount("/web", StaticFiles(directory=health.DASHBOARD.parent), name="web")
+    pages.install(app)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=_MAX_DOCUMENT_BYTES)

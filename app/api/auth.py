@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
+from app.api.pages import DOCS_PATH, FILES_PATH
 from app.core.errors import SettingsError
 from app.telemetry.logs import bind_log_context
 
@@ -29,9 +30,9 @@ _TOKEN = re.compile(r"(?P<role>[a-z]+):(?P<name>[A-Za-z0-9._-]{1,64}):(?P<sha256
 _PREFIX = "flx_"
 _RANDOM_BYTES = 32
 
-_OPEN = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+_OPEN = frozenset({"/", "/livez", "/readyz", "/openapi.json", DOCS_PATH})
 """What anyone may see: whether the service lives, how it is used, and the dashboard, which then asks for a token."""
-_OPEN_FOLDER = "/web/"
+_OPEN_FOLDER = f"{FILES_PATH}/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _FRAMES = re.compile(r"/sessions/[^/]+/(frames|ws)")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flexpatch"'}

@@ -1,6 +1,7 @@
 """The control endpoint of a simulated camera: what it does, and faults on demand."""
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import problems
@@ -30,7 +31,7 @@ class CameraState(BaseModel):
 
 def create_camera_control(camera: Camera) -> FastAPI:
     """An ASGI application that runs on the camera's own event loop."""
-    app = FastAPI(title="FlexPatch camera", redoc_url=None)
+    app = FastAPIOffline(title="FlexPatch camera", redoc_url=None)
     problems.install(app)
 
     @app.get("/")

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
+from app.api.pages import headers_of
 from app.core.clock import Clock
 from app.telemetry.logs import bind_log_context
 from app.telemetry.metrics import Metrics
@@ -23,15 +24,6 @@ _REQUEST_ID = "x-request-id"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FRAMES = re.compile(r"/sessions/[^/]+/frames")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_DASHBOARD_HEADERS = {
-    # Modules of two versions must not be mixed.
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-}
 _CLIENT_CLOSED = 499
 """The status counted for requests whose client left before the response began."""
 
@@ -123,7 +115,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 class SecurityHeadersMiddleware:
-    """Has browsers guess no types, and run nothing in the dashboard that is not its own."""
+    """Has browsers guess no types, and run nothing in our pages that is not our own."""
 
     def __init__(self, app: ASGIApp, *, is_shared: bool) -> None:
         """
@@ -137,7 +129,7 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_dashboard = scope["path"] == "/" or scope["path"].startswith("/web/")
+        of_page = headers_of(scope["path"])
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -145,8 +137,7 @@ class SecurityHeadersMiddleware:
                 headers["X-Content-Type-Options"] = "nosniff"
                 if not self._is_shared:
                     headers["Cross-Origin-Resource-Policy"] = "same-origin"
-                if is_dashboard:
-                    headers.update(_DASHBOARD_HEADERS)
+                headers.update(of_page)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_schemes_name_may_be_written_in_any_case(guarded: Api) -> None:
     assert guarded.get("/sessions", headers={"Authorization": f"bEaReR  {SECRETS['read']} "}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/openapi.json", "/docs", "/web/swagger/swagger-ui.css"])
 def test_anyone_may_see_whether_it_lives_and_how_it_is_used(guarded: Api, path: str) -> None:
     assert guarded.get(path).status_code == 200
     assert guarded.request("POST", path).status_code in {401, 405}
@@ -239,7 +240,16 @@ def test_browsers_are_told_to_run_only_the_dashboards_own(api: Api) -> None:
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
     assert api.get("/sessions").headers["x-content-type-options"] == "nosniff"
-    assert "content-security-policy" not in api.get("/docs").headers
+    assert "content-security-policy" not in api.get("/sessions").headers
+
+
+def test_the_description_of_the_api_comes_from_here_alone(api: Api) -> None:
+    page = api.get("/docs")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(files) == 3
+    assert [path for path in files if not path.startswith("/web/")] == []
+    assert [api.get(path).status_code for path in files] == [200] * 3
 
 
 # ------------------------------------------------------------------------------------------- making sessions

@@ -297,6 +297,21 @@ def test_a_session_that_is_not_there_is_told(browser: "Browser", site: Site) -> 
     assert "nobody" in browser.text(".stage-note")
 
 
+def test_the_description_of_the_api_needs_nothing_from_elsewhere_and_can_be_tried(
+    browser: "Browser", site: Site
+) -> None:
+    browser.open(f"{site.url}/docs")
+    assert "FlexPatch Service" in browser.text(".info .title")
+    asked = browser.driver.execute_script(
+        "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin)"
+    )
+    assert set(asked) == {site.url}
+    browser.click("#operations-health-live_livez_get .opblock-summary-control")
+    browser.click(".try-out__btn")
+    browser.click(".execute")
+    assert '"status": "alive"' in browser.text(".live-responses-table .microlight")
+
+
 def test_a_token_is_asked_for_once_and_sent_with_everything(browser: "Browser") -> None:
     (secret, admin), (weak, reader) = new_token("ann", "admin"), new_token("bob", "read")
     with site_with(Gate(), tokens=[str(admin), str(reader)]) as site:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.api.health import DASHBOARD
+from app.api.pages import DASHBOARD
 from tests.web.conftest import Site
 
 if TYPE_CHECKING:
