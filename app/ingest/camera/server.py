@@ -115,9 +115,6 @@ class Camera:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._close_listener()
-        # Who was let in at the last moment gets as far as to be among those that are cut.
-        for _ in range(_TURNS_TO_BE_LET_IN):
-            await asyncio.sleep(0)
         for watcher in list(self._watchers):
             watcher.cut()
         self._player = None
@@ -134,9 +131,17 @@ class Camera:
         self._port = self._listener.sockets[0].getsockname()[1]
 
     async def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        """Let nobody in any more; who was let in at the last moment is a watcher when this returns."""
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        loop = asyncio.get_running_loop()
+        for sock in listener.sockets:
+            loop.remove_reader(sock)
+        # A listener that is closed before asyncio is done with a connection loses that, open.
+        for _ in range(_TURNS_TO_BE_LET_IN):
+            await asyncio.sleep(0)
+        listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         watcher = Watcher(self, self.options.path, self.options.credentials, reader, writer)

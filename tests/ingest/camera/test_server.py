@@ -1,19 +1,25 @@
 """The camera as its clients see it: by hand, word by word, and through FFmpeg."""
 
+import asyncio
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
+from app.core.clock import SystemClock
 from app.core.errors import SettingsError
 from app.ingest.camera.credentials import Credentials
 from app.ingest.camera.faults import parse_fault
+from app.ingest.camera.feed import FileFeed
+from app.ingest.camera.server import Camera, CameraOptions
 from tests.ingest.camera.client import FPS, Client, RunningCamera
 from tests.offline.clips import BLUE, GREEN, SIZE
 
@@ -172,6 +178,26 @@ def test_a_port_that_is_taken_is_told(start: Start) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_who_comes_while_it_stops_is_sent_away(turns: int, recording: Path, tmp_path: Path) -> None:
+    async def come_and_stop() -> list[object]:
+        said: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        clock = SystemClock()
+        feed = FileFeed(recording, clock, clock.now_s())
+        camera = Camera(feed, clock, clock.now_s(), CameraOptions(port=0), tmp_path)
+        await camera.start()
+        with socket.create_connection(("127.0.0.1", urlsplit(camera.url).port or 0), WAIT_S) as client:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await camera.stop()
+            with suppress(ConnectionResetError):
+                assert await asyncio.to_thread(client.recv, 1) == b""
+        return said
+
+    assert asyncio.run(come_and_stop()) == []
 
 
 def test_refused_nobody_gets_in_until_it_ends(start: Start, connect: Connect) -> None:
