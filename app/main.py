@@ -17,6 +17,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount, Route
 
 from app.api import frames, health, openapi, pages, preview, problems, results, sessions, websocket
 from app.api.auth import AuthMiddleware, Token, is_loopback, parse_tokens
@@ -78,6 +79,8 @@ MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
 DEMO_SESSION = "demo"
 DEMO_STREET = "synthetic:1280x720@10?objects=20&seed=7"
 _DISTRIBUTION = "flexpatch-service"
+_ROUTED = (frames, sessions, websocket, results, preview, health, pages)
+"""Frames first: the busiest route is the first to be compared with a request's path."""
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _SESSIONS_AT_ONCE = 50
 _REAP_PERIOD_S = 1.0
@@ -300,10 +303,9 @@ def _build(
         ],
     )
     app.state.services = services
-    # Frames first: the busiest route is the first to be compared with a request's path.
-    for module in (frames, sessions, websocket, results, preview, health):
+    for module in _ROUTED:
         app.include_router(module.router)
-    pages.install(app)
+    pages.mount_files(app)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=_MAX_DOCUMENT_BYTES)
@@ -321,7 +323,13 @@ def _build(
     app.add_middleware(SecurityHeadersMiddleware, is_shared=bool(access.cors_origins))
     if tracer:
         app.add_middleware(tracer.instrumented)
-    app.add_middleware(RequestMiddleware, metrics=services.metrics, clock=clock)
+    routes = [route for module in _ROUTED for route in module.router.routes]
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=services.metrics,
+        clock=clock,
+        routes=routes + [route for route in app.routes if isinstance(route, Route | Mount)],
+    )
     return app
 
 

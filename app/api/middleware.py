@@ -5,11 +5,11 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
@@ -26,50 +26,96 @@ _FRAMES = re.compile(r"/sessions/[^/]+/frames")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_CLOSED = 499
 """The status counted for requests whose client left before the response began."""
+_FIRST_ANSWERS = {
+    "http.response.start": 200,
+    "websocket.accept": 101,
+    "websocket.http.response.start": 403,
+    "websocket.close": 403,
+}
+"""Messages that begin an answer, and its status where they tell none."""
 
 
 class RequestMiddleware:
     """Gives each request an id, counts and times it, and turns what nobody handled into a problem.
 
-    The id is the client's `X-Request-Id` if it is well-formed; it goes back with the response and into the log.
+    The id is the client's `X-Request-Id` if it is well-formed; it goes back with the response and into the log. Of a
+    WebSocket that is the request for it: status 101 if it is opened.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Clock, routes: Sequence[BaseRoute]) -> None:
+        """
+        Args:
+            routes: of the application, each with a path.
+        """
         self._app = app
         self._metrics = metrics
         self._clock = clock
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        started_s = self._clock.now_s()
         given = Headers(scope=scope).get(_REQUEST_ID, "")
         request_id = given if _GOOD_ID.fullmatch(given) else secrets.token_hex(8)
-        status = 0
+        request = _Request(scope, request_id, self._clock.now_s())
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[_REQUEST_ID] = request_id
+        async def answer(message: Message) -> None:
+            # What was opened may stay so for days.
+            if request.answered(message) and scope["type"] == "websocket":
+                self._count(request)
             await send(message)
 
         with bind_log_context(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, answer)
             except Exception as error:
-                if status:
+                if request.is_answered or scope["type"] == "websocket":
                     raise
                 logger.exception("request failed unexpectedly", extra={"path": scope["path"]})
-                await problems.response(error, scope["path"])(scope, receive, send_with_id)
+                await problems.response(error, scope["path"])(scope, receive, answer)
             finally:
-                self._metrics.http_request(
-                    route_template(scope),
-                    scope["method"] if scope["method"] in _METHODS else "other",
-                    status or _CLIENT_CLOSED,
-                    self._clock.now_s() - started_s,
-                )
+                if scope["type"] == "http" or not request.is_answered:
+                    self._count(request)
+
+    def _count(self, request: "_Request") -> None:
+        method = request.scope.get("method", "GET")
+        self._metrics.http_request(
+            request.route(self._routes),
+            method if method in _METHODS else "other",
+            request.status or _CLIENT_CLOSED,
+            self._clock.now_s() - request.began_s,
+        )
+
+
+class _Request:
+    """One request, from its coming to its answer."""
+
+    def __init__(self, scope: Scope, request_id: str, began_s: float) -> None:
+        self.scope, self._as_it_came = scope, dict(scope)
+        self._id, self.began_s = request_id, began_s
+        self.status = 0
+
+    @property
+    def is_answered(self) -> bool:
+        return self.status > 0
+
+    def answered(self, message: Message) -> bool:
+        """Whether this is the message that begins the answer; that is given the request's id."""
+        if self.is_answered or message["type"] not in _FIRST_ANSWERS:
+            return False
+        self.status = message.get("status") or _FIRST_ANSWERS[message["type"]]
+        if message["type"] != "websocket.close":
+            MutableHeaders(scope=message)[_REQUEST_ID] = self._id
+        return True
+
+    def route(self, routes: Sequence[BaseRoute]) -> str:
+        """The path of its route with its parameters' names, so that labels stay few."""
+        if path := getattr(self.scope.get("route"), "path", None):
+            return str(path)
+        # What was refused on its way has met no route; of files the router tells none.
+        found = (route for route in routes if route.matches(self._as_it_came)[0] is not Match.NONE)
+        return getattr(next(found, None), "path", "unmatched")
 
 
 class OriginMiddleware:
@@ -175,9 +221,3 @@ class BodyLimitMiddleware:
 
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"The body has more than {self._max_bytes} bytes.")
-
-
-def route_template(scope: Scope) -> str:
-    """The path of the matched route with its parameters' names, so that labels stay few."""
-    route: Any = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"

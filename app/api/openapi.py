@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.auth import needed_role
 from app.api.problems import MEDIA_TYPE
 from app.api.schemas import ProblemModel
 
@@ -70,9 +71,11 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = ProblemModel.model_json_schema(ref_template=_SCHEMAS + "{model}")
     schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     schema["security"] = [{}, {"token": []}]
-    for path in schema["paths"].values():
-        for operation in path.values():
-            invalid = operation["responses"].get("422", {})
-            if MEDIA_TYPE not in invalid.get("content", {MEDIA_TYPE: None}):
-                operation["responses"]["422"] = responses(422)[422]
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            documented = operation["responses"]
+            if MEDIA_TYPE not in documented.get("422", {}).get("content", {MEDIA_TYPE: None}):
+                documented["422"] = responses(422)[422]
+            if needed_role(method.upper(), path):
+                documented |= {str(status): answer for status, answer in responses(401, 403).items()}
     return schema

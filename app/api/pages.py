@@ -40,9 +40,8 @@ async def dashboard() -> Response:
     return FileResponse(DASHBOARD)
 
 
-def install(app: FastAPI) -> None:
-    """Have the application show the dashboard and its files."""
-    app.include_router(router)
+def mount_files(app: FastAPI) -> None:
+    """Have the application give the dashboard's files."""
     app.mount(FILES_PATH, StaticFiles(directory=DASHBOARD.parent), name="web")
 
 

@@ -23,6 +23,11 @@ from app.telemetry.logs import redact
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_LONGEST_INSTANCE = 300
+_OWN_FAULT = "internal_error"
+_FIRST_OF_OURS = 500
+_LEVELS = {401: logging.INFO, 403: logging.INFO, 429: logging.INFO}
+"""Of refusals that an operator may wonder about; the others are between the client and its request."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _TYPE_PREFIX = "urn:flexpatch:problem:"
 
@@ -117,7 +122,7 @@ def document(error: Exception, instance: str) -> tuple[int, dict[str, object], d
         return _from_validation(error, instance)
     if not isinstance(error, errors.FlexPatchError):
         detail = "Something went wrong on our side; the log of the service tells what."
-        return 500, _members(Problem(500, "Internal error"), "internal_error", detail, instance), {}
+        return 500, _members(Problem(500, "Internal error"), _OWN_FAULT, detail, instance), {}
     kind = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
     members = _members(kind, error_code(error), redact(str(error)), instance)
     retry_after_s = kind.retry_after_s
@@ -130,11 +135,22 @@ def document(error: Exception, instance: str) -> tuple[int, dict[str, object], d
 
 
 def response(error: Exception, instance: str) -> Response:
-    """The response to a request that met an error."""
+    """The response to a request that met an error; the log tells of it, too."""
     status, members, headers = document(error, instance)
+    _log(members)
     if status in {204, 304}:
         return Response(status_code=status, headers=headers)
     return Response(encode(members), status, headers, MEDIA_TYPE)
+
+
+def _log(members: Mapping[str, Any]) -> None:
+    if members["code"] == _OWN_FAULT:
+        return  # the log has its traceback
+    status = members["status"]
+    level = logging.WARNING if status >= _FIRST_OF_OURS else _LEVELS.get(status, logging.DEBUG)
+    # Of one message only one a second is written: each code has one of its own.
+    message = f"request refused: {members['code']}"
+    logger.log(level, message, extra={"status": status, "path": members["instance"], "detail": members["detail"]})
 
 
 async def refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
@@ -183,7 +199,7 @@ def _members(kind: Problem, code: str, detail: str, instance: str) -> dict[str, 
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": instance,
+        "instance": instance[:_LONGEST_INSTANCE],
         "code": code,
         "retryable": kind.retryable,
     }

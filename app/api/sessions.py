@@ -32,7 +32,7 @@ from app.core.wire import error_code
 from app.flexpatch.config import PipelineConfig
 from app.sessions.filters import FilterSpec, Zone
 from app.sessions.model import SessionInfo, SessionSpec, StreamSpec
-from app.telemetry.logs import redact
+from app.telemetry.logs import redact_url
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
@@ -124,7 +124,7 @@ def _source_out(stream: StreamSpec | None) -> PushSource | RtspSource | FileSour
         return PushSource()
     if stream.kind == "file":
         return FileSource(kind="file", path=stream.address)
-    return RtspSource(kind="rtsp", url=redact(stream.address), transport=stream.transport)
+    return RtspSource(kind="rtsp", url=redact_url(stream.address), transport=stream.transport)
 
 
 def changed(spec: SessionSpec, patch: SessionPatch, options: ApiOptions) -> SessionSpec:

@@ -15,6 +15,9 @@ from app.sessions.store import SessionStore
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_ID = 64
+"""Of those that are repeated to who asked for them."""
+
 
 class Detectors(Protocol):
     """Where sessions get their detectors."""
@@ -171,7 +174,8 @@ class SessionRegistry:
         """
         session = self._sessions.get(session_id)
         if session is None:
-            raise SessionNotFound(f"There is no session {session_id!r}; POST /sessions creates one.")
+            name = session_id if len(session_id) <= _LONGEST_ID else f"{session_id[:_LONGEST_ID]}…"
+            raise SessionNotFound(f"There is no session {name!r}; POST /sessions creates one.")
         return session
 
     def all(self) -> list[Session]:

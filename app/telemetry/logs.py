@@ -13,18 +13,29 @@ from app.core.clock import Clock, SystemClock
 
 LogFormat = Literal["json", "pretty"]
 
-_CREDENTIALS = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/?#@]+(?::[^\s/?#]*)?@", re.IGNORECASE)
+# Whatever a text holds, these take time in proportion to its length: each begins with fixed words.
+_CREDENTIALS = re.compile(r"://(?!USER:PASSWORD@)[^\s/?#]*@")
+"""Up to the last `@` of the host's part: passwords hold others."""
 _SECRET_PARAMETER = re.compile(
-    r"(?P<name>[?&](?:password|passwd|pwd|token|secret|api_?key|auth)=)[^\s&#\"']+", re.IGNORECASE
+    r"(?P<name>(?:pas|pass|passwd|password|passphrase|psw|pwd|pw|token|secret|auth\w{0,20}|key|credentials?)=)"
+    r"[^\s&;/?#\"'<>]+",
+    re.IGNORECASE,
 )
-_TOKEN = re.compile(r"\bflx_[A-Za-z0-9_-]{20,}|(?<=\bBearer )[^\s\"',]+")
+"""Anywhere: some cameras have them in the path, as `/user=…_password=…_channel=1`."""
+_TOKEN = re.compile(r"\bflx_[A-Za-z0-9_-]{20,}|(?<=\bbearer )[^\s\"',]+|(?<=\bauthorization: basic )\S+", re.IGNORECASE)
 _QUIET = ("uvicorn.access", "asyncio", "websockets", "httpx", "httpcore", "PIL", "multipart")
 
 
 def redact(text: str) -> str:
     """The text without user names, passwords and tokens in URLs."""
-    text = _TOKEN.sub("***", _CREDENTIALS.sub(r"\g<scheme>***@", text))
+    text = _TOKEN.sub("***", _CREDENTIALS.sub("://***@", text))
     return _SECRET_PARAMETER.sub(r"\g<name>***", text)
+
+
+def redact_url(url: str) -> str:
+    """An address without what may be secret in it: user, password, parameters of any name."""
+    shown, question, _ = redact(url).partition("?")
+    return shown + ("?***" if question else "")
 
 
 def bind_log_context(**values: str) -> AbstractContextManager[object]:

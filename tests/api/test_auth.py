@@ -86,9 +86,23 @@ def test_frames_can_be_pushed_with_a_token_for_that(guarded: Api) -> None:
     assert answer.status_code == 200
 
 
-def test_what_was_refused_is_counted_under_no_path_of_its_own(guarded: Api) -> None:
-    guarded.get("/sessions/secret-name")
-    assert guarded.sample("flexpatch_http_requests_total", route="unmatched", method="GET", status="401") == 1
+def test_what_was_refused_is_counted_under_its_route_and_none_of_its_own(guarded: Api) -> None:
+    for path, route in (("/sessions/secret-name", "/sessions/{session_id}"), ("/secret-name", "unmatched")):
+        guarded.get(path)
+        assert guarded.sample("flexpatch_http_requests_total", route=route, method="GET", status="401") == 1
+
+
+def test_the_log_tells_who_was_refused_what_and_why(guarded: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    guarded.get("/sessions")
+    guarded.get("/sessions/nobody", headers=bearer("read"))
+    guarded.post("/sessions", headers=bearer("read"))
+    told = [record for record in caplog.records if record.name == "app.api.problems"]
+    assert [(record.getMessage(), record.status, record.path) for record in told] == [  # type: ignore[attr-defined]
+        ("request refused: unauthenticated", 401, "/sessions"),
+        ("request refused: forbidden", 403, "/sessions"),
+    ]
+    assert "'read-token' has the role read" in told[1].detail  # type: ignore[attr-defined]
 
 
 def test_websockets_take_a_token_too(bench: Bench) -> None:

@@ -289,4 +289,8 @@ def test_requests_are_measured_by_route_template(api: Api) -> None:
     assert api.sample(name, route="/sessions/{session_id}/frames", method="POST", status="200") == 1
     assert api.sample(name, route="/sessions/{session_id}", method="GET", status="404") == 1
     assert api.sample(name, route="unmatched", method="GET", status="404") == 1
+    api.get("/web/js/main.js")
+    api.get("/docs")
+    assert api.sample(name, route="/web", method="GET", status="200") == 1
+    assert api.sample(name, route="/docs", method="GET", status="200") == 1
     assert api.sample("flexpatch_http_request_duration_seconds_count", route="/sessions", method="POST") == 1

@@ -47,6 +47,17 @@ def test_every_error_of_ours_becomes_a_complete_problem(cls: type[Exception]) ->
     assert isinstance(document["retryable"], bool)
 
 
+def test_what_failed_on_our_side_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    problems.response(errors.StoreFailed("The disk is full."), "/sessions")
+    problems.response(errors.SessionNotFound("There is none."), "/sessions/" + "a" * 1000)
+    ours, theirs = caplog.records
+    assert (ours.levelname, ours.getMessage()) == ("WARNING", "request refused: store_failed")
+    assert (ours.detail, ours.path) == ("The disk is full.", "/sessions")  # type: ignore[attr-defined]
+    assert theirs.levelname == "DEBUG"
+    assert len(theirs.path) == 300  # type: ignore[attr-defined]
+
+
 def test_only_our_own_failures_are_5xx() -> None:
     internal = {cls for cls, problem in problems.PROBLEMS.items() if problem.status >= 500}
     assert internal == {
@@ -118,6 +129,12 @@ def test_refused_input_is_not_repeated_in_the_answer(api: Api) -> None:
     response = api.post("/sessions", json={"source": {"kind": "rtsp", "url": url, "transport": "pigeon"}})
     assert response.status_code == 422
     assert "hunter2" not in response.text
+
+
+def test_a_long_name_is_not_repeated_whole(api: Api) -> None:
+    answer = api.get("/sessions/" + "a." * 10_000)
+    assert answer.status_code == 404
+    assert len(answer.text) < 1000
 
 
 def test_a_defect_of_ours_is_a_500_problem_without_its_traceback(

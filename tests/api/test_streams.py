@@ -12,6 +12,7 @@ import httpx
 import pytest
 import simplejpeg
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from starlette.types import Message
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -38,6 +39,7 @@ class Service:
     def __init__(self, address: str, bench: Bench, app: FastAPI) -> None:
         self.address = address
         self.registry: SessionRegistry = app.state.services.registry
+        self.metrics: CollectorRegistry = app.state.services.metrics.registry
         self.bench = bench
         self.client = httpx.Client(base_url=f"http://{address}", timeout=WAIT_S)
 
@@ -296,6 +298,24 @@ def test_the_connection_closes_when_the_session_ends(service: Service) -> None:
             websocket.recv(WAIT_S)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4410
+
+
+def test_the_request_for_a_socket_is_counted_at_once_and_has_an_id(service: Service) -> None:
+    def counted(status: int) -> float:
+        labels = {"route": "/sessions/{session_id}/ws", "method": "GET", "status": str(status)}
+        return service.metrics.get_sample_value("flexpatch_http_requests_total", labels) or 0.0
+
+    service.open("ws-counted")
+    opened, refused = counted(101), counted(404)
+    with service.websocket("ws-counted") as websocket:
+        assert counted(101) == opened + 1
+        assert websocket.response is not None
+        assert websocket.response.headers["x-request-id"]
+    with pytest.raises(InvalidStatus) as caught, service.websocket("nobody"):
+        pass
+    assert counted(404) == refused + 1
+    assert caught.value.response.headers["x-request-id"]
+    assert counted(101) == opened + 1
 
 
 def test_a_socket_of_an_unknown_session_is_refused_with_a_problem(service: Service) -> None:

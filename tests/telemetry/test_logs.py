@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from app.core.clock import ManualClock
-from app.telemetry.logs import LogFormat, RepeatFilter, bind_log_context, redact, setup_logging
+from app.telemetry.logs import LogFormat, RepeatFilter, bind_log_context, redact, redact_url, setup_logging
 
 
 @pytest.fixture
@@ -29,10 +29,38 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
         ("http://h/x?token=abc#f", "http://h/x?token=***#f"),
         ("rtsp://host/live@home", "rtsp://host/live@home"),
         ("mail someone@example.org", "mail someone@example.org"),
+        ("rtsp://admin:P@ssw0rd@10.0.0.7/a", "rtsp://***@10.0.0.7/a"),
+        ("rtsp://u:p\"'<w@h and rtsp://h/a", "rtsp://***@h and rtsp://h/a"),
+        ("rtsp://h/user=ann_password=S3cr3t_channel=1", "rtsp://h/user=ann_password=***"),
+        ("rtsp://h/a;password=hush/b?psw=hush&n=1", "rtsp://h/a;password=***/b?psw=***&n=1"),
+        ("?loginpas=hush&authbasic=hush&pw=hush", "?loginpas=***&authbasic=***&pw=***"),
+        ("http://h/?access_token=hush#f", "http://h/?access_token=***#f"),
+        ("authorization: bearer hush", "authorization: bearer ***"),
+        ("Authorization: Basic dTpw", "Authorization: Basic ***"),
+        ("Basic authentication is fine", "Basic authentication is fine"),
+        ("write rtsp://USER:PASSWORD@HOST/PATH", "write rtsp://USER:PASSWORD@HOST/PATH"),
     ],
 )
-def test_credentials_are_cut_out_of_urls(text: str, expected: str) -> None:
+def test_credentials_are_cut_out_of_texts(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("rtsp://ann:hush@h:554/a/b", "rtsp://***@h:554/a/b"),
+        ("rtsp://h/a?unit=hush&c=2", "rtsp://h/a?***"),
+        ("rtsp://h/password=hush?x", "rtsp://h/password=***?***"),
+    ],
+)
+def test_of_an_address_nothing_is_shown_that_may_be_secret(url: str, expected: str) -> None:
+    assert redact_url(url) == expected
+
+
+@pytest.mark.parametrize("piece", ["a.", "a://", "://", "x@", "auth", "pass", "bearer ", "a:b@c", "key=", "?"])
+def test_the_longest_text_is_searched_in_one_pass(piece: str) -> None:
+    # In steps that grow with the square of the length this would take minutes.
+    redact(piece * 200_000)
 
 
 def test_lines_are_json_with_their_context_and_without_credentials(stream: io.StringIO) -> None:
