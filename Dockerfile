@@ -2,7 +2,7 @@
 #
 #   docker build -t flexpatch-service:cpu .                  on processors
 #   docker build -t flexpatch-service:gpu --target gpu .     on NVIDIA's GPUs, with TensorRT
-#   docker run --rm -p 127.0.0.1:8000:8000 -e FLEXPATCH_AUTHENTICATION=off flexpatch-service:cpu serve --demo
+#   docker run --rm -p 127.0.0.1:8000:8000 -e FLEXPATCH_PUBLISHED_HOST=127.0.0.1 flexpatch-service:cpu serve --demo
 #
 # Others than the container can reach the service, so that it does not start without FLEXPATCH_TOKENS, unless it is told
 # that nobody need be asked (`off`), as on a port of this machine alone.

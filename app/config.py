@@ -114,6 +114,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
+    published_host: str | None = Field(
+        None,
+        min_length=1,
+        description="Address on which others find the service, where that is not host: that of a container's port.",
+    )
 
     authentication: Annotated[Literal["auto", "required", "off"], BeforeValidator(_off)] = Field(
         "auto",

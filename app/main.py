@@ -370,13 +370,16 @@ def _access(settings: Settings) -> Access:
         SettingsError: tokens are needed, and there are none, or one is not understood.
     """
     tokens = parse_tokens(settings.tokens)
+    host = settings.published_host or settings.host
+    is_reached = not is_loopback(host)
     if settings.authentication == "off":
         if tokens:
             raise SettingsError("There are tokens, but authentication is off: leave out one of the two.")
+        if is_reached:
+            logger.warning("nobody is asked who they are, and others can reach the service", extra={"host": host})
         return Access((), settings.cors_origins)
-    is_reached = not is_loopback(settings.host)
     if not tokens and (is_reached or settings.authentication == "required"):
-        why = f"Others can reach the service on {settings.host}" if is_reached else "Authentication is required"
+        why = f"Others can reach the service on {host}" if is_reached else "Authentication is required"
         raise SettingsError(
             f"{why}, and there are no tokens: make one with `flexpatch token NAME --role admin` and put what it prints "
             "into tokens (FLEXPATCH_TOKENS), or set authentication to off."

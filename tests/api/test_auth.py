@@ -165,10 +165,30 @@ def test_tokens_that_make_no_sense_are_refused_without_being_repeated(tokens: li
 def test_a_service_that_others_can_reach_needs_tokens(bench: Bench) -> None:
     with pytest.raises(SettingsError, match=r"0\.0\.0\.0, and there are no tokens: make one with `flexpatch token"):
         make_app(bench, host="0.0.0.0")
-    make_app(bench, host="0.0.0.0", authentication="off")
+    with pytest.raises(SettingsError, match=r"Others can reach the service on 192\.168\.1\.5, and there are no tokens"):
+        make_app(bench, host="0.0.0.0", published_host="192.168.1.5")
     make_app(bench, host="0.0.0.0", tokens=TOKENS)
     with pytest.raises(SettingsError, match="no tokens"):
         make_app(bench, authentication="required")
+
+
+def test_that_nobody_is_asked_though_others_can_come_is_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_app(bench, authentication="off")
+    assert caplog.records == []
+    make_app(bench, host="0.0.0.0", authentication="off")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_container_whose_port_is_this_machines_alone_needs_no_token_and_answers_to_no_other_name(
+    bench: Bench,
+) -> None:
+    with api_for(bench, host="0.0.0.0", published_host="127.0.0.1") as api:
+        assert api.get("/sessions").status_code == 200
+        assert (
+            api.get("/sessions", headers={"Host": "evil.example", "Origin": "http://evil.example"}).status_code == 403
+        )
 
 
 def test_on_this_machine_alone_no_token_is_needed_unless_there_is_one(bench: Bench) -> None:

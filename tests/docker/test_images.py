@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from contextlib import nullcontext
 from fnmatch import fnmatch
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -141,12 +142,18 @@ def test_no_secret_is_in_the_file() -> None:
 def test_nobody_is_asked_for_a_token_only_where_nobody_else_can_come(tmp_path: Path) -> None:
     for name in ("flexpatch", "flexpatch-gpu"):
         service = COMPOSE["services"][name]
-        assert service["environment"]["FLEXPATCH_AUTHENTICATION"] == "${FLEXPATCH_AUTHENTICATION:-off}"
+        given = service["environment"]
+        assert given["FLEXPATCH_AUTHENTICATION"] == "${FLEXPATCH_AUTHENTICATION:-}"
+        assert given["FLEXPATCH_PUBLISHED_HOST"] == "${BIND:-127.0.0.1}"
         assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service["ports"])
     image = environment(stages()["cpu"])
     here = {"FLEXPATCH_STATE_FILE": str(tmp_path / "sessions.db"), "FLEXPATCH_MODELS_DIR": str(tmp_path)}
     with pytest.raises(SettingsError, match="there are no tokens"):
         create_app(load_settings(environment=image | here))
+    for bind, is_started in (("127.0.0.1", True), ("0.0.0.0", False)):
+        settings = load_settings(environment=image | here | {"FLEXPATCH_PUBLISHED_HOST": bind})
+        with nullcontext() if is_started else pytest.raises(SettingsError, match="there are no tokens"):
+            create_app(settings)
 
 
 def test_the_configuration_is_understood_and_names_the_camera() -> None:

@@ -100,7 +100,11 @@ def test_a_registered_camera_is_tracked_and_deleted_at_once(camera: tuple[Camera
         assert {item["label"] for item in later["objects"]} == {"blue", "green"}
         assert {item["track_id"] for item in later["objects"]} == {item["track_id"] for item in first["objects"]}
         shown = api.get("/sessions/cam")
-        assert shown.json()["source"] == {"kind": "rtsp", "url": url.replace("ann:s3@cret@", "***@"), "transport": "tcp"}
+        assert shown.json()["source"] == {
+            "kind": "rtsp",
+            "url": url.replace("ann:s3@cret@", "***@"),
+            "transport": "tcp",
+        }
         assert (shown.json()["state"], shown.json()["connections"]) == ("running", 1)
         assert "cret" not in made.text + shown.text + api.get("/sessions").text
         pushed = api.push("cam")
