@@ -35,6 +35,8 @@ _OPEN = frozenset({"/", "/livez", "/readyz", "/openapi.json", DOCS_PATH})
 _OPEN_FOLDER = f"{FILES_PATH}/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _FRAMES = re.compile(r"/sessions/[^/]+/(frames|ws)")
+_WATCHED = re.compile(r"/sessions/[^/]+/live")
+_BEARER_PROTOCOL = "bearer."
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flexpatch"'}
 
 
@@ -102,7 +104,8 @@ def needed_role(method: str, path: str) -> Role | None:
         return None
     if _FRAMES.fullmatch(path) and method in {"POST", "WEBSOCKET"}:
         return "push"
-    return "read" if method in _READING else "admin"
+    is_reading = method in _READING or (method == "WEBSOCKET" and _WATCHED.fullmatch(path))
+    return "read" if is_reading else "admin"
 
 
 class AuthMiddleware:
@@ -121,7 +124,7 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            token = self._admit(Headers(scope=scope).get("authorization", ""), role)
+            token = self._admit(_authorization(scope), role)
         except HTTPException as error:
             await problems.refuse(problems.response(error, scope["path"]), scope, receive, send)
             return
@@ -148,6 +151,13 @@ class AuthMiddleware:
         # All are compared, so that the time says nothing of which it was.
         found = [token for token in self._tokens if hmac.compare_digest(token.sha256, digest)]
         return found[0] if found else None
+
+
+def _authorization(scope: Scope) -> str:
+    """The header; of a WebSocket also, since browsers send no header with it, a protocol `bearer.TOKEN`."""
+    offered = (name for name in scope.get("subprotocols", ()) if name.startswith(_BEARER_PROTOCOL))
+    named = next(offered, None)
+    return f"Bearer {named.removeprefix(_BEARER_PROTOCOL)}" if named else Headers(scope=scope).get("authorization", "")
 
 
 def _error(code: str) -> dict[str, str]:

@@ -25,6 +25,9 @@ Where the operator has set tokens, each request takes one with a role (`read`, `
 The WebSocket `/sessions/{id}/ws` takes frames as binary messages and answers each, in order, with one JSON text
 message: the result, or a problem (told apart by `code`). A text message such as
 `{"seq": 7, "capture_time": "2026-01-01T00:00:00.000Z"}` is about the next binary one.
+The WebSocket `/sessions/{id}/live` is for viewers: the events of `results/stream` as text, `{"event": …, "data": …}`,
+and pictures as binary messages, each the frame's number in eight bytes (highest first) and a JPEG; parameters are those
+of `results/stream` and `preview.mjpeg`. Browsers give a WebSocket's token as a protocol: `flexpatch`, `bearer.TOKEN`.
 """
 
 

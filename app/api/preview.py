@@ -59,13 +59,20 @@ async def preview(services: ServicesParameter, session: SessionParameter, style:
     Each part names its frame in `X-Frame-Seq`, for those who draw what is in the results themselves.
     """
     return StreamingResponse(
-        _pictures(services, session, style),
+        _parts(services, session, style),
         media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}",
         headers={"Cache-Control": "no-store"},
     )
 
 
-async def _pictures(services: Services, session: Session, style: PreviewStyle) -> AsyncIterator[bytes]:
+async def _parts(services: Services, session: Session, style: PreviewStyle) -> AsyncIterator[bytes]:
+    async for seq, jpeg in pictures(services, session, style):
+        lines = (f"--{_BOUNDARY}", f"Content-Type: {_JPEG}", f"Content-Length: {len(jpeg)}", f"{_SEQ}: {seq}")
+        yield "\r\n".join((*lines, "", "")).encode() + jpeg + b"\r\n"
+
+
+async def pictures(services: Services, session: Session, style: PreviewStyle) -> AsyncIterator[tuple[int, bytes]]:
+    """Numbers of frames and their JPEGs, each the newest once the one before was taken; until the session ends."""
     loop = asyncio.get_running_loop()
     period_s = 1 / services.options.preview_max_fps
     with session.log.subscribe(0) as subscription:
@@ -74,14 +81,12 @@ async def _pictures(services: Services, session: Session, style: PreviewStyle) -
             try:
                 # Without a new frame the last picture goes out again, so that a viewer who left is noticed.
                 await subscription.newest(services.options.heartbeat_s)
-                seq, jpeg = await _render(services, session, style)
+                picture = await _render(services, session, style)
             except SessionEnded:
                 return
             except ResultNotFound:
                 continue
-            lines = (f"--{_BOUNDARY}", f"Content-Type: {_JPEG}", f"Content-Length: {len(jpeg)}", f"{_SEQ}: {seq}")
-            head = "\r\n".join((*lines, "", ""))
-            yield head.encode() + jpeg + b"\r\n"
+            yield picture
             await asyncio.sleep(max(0.0, started_s + period_s - loop.time()))
 
 

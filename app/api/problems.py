@@ -9,12 +9,13 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketState
 
 from app.core import errors
 from app.core.wire import error_code
@@ -118,7 +119,7 @@ def document(error: Exception, instance: str) -> tuple[int, dict[str, object], d
     """
     if isinstance(error, HTTPException):
         return _from_http(error, instance)
-    if isinstance(error, RequestValidationError):
+    if isinstance(error, RequestValidationError | WebSocketRequestValidationError):
         return _from_validation(error, instance)
     if not isinstance(error, errors.FlexPatchError):
         detail = "Something went wrong on our side; the log of the service tells what."
@@ -183,8 +184,16 @@ def install(app: FastAPI) -> None:
             error.headers = {"Allow": ", ".join(_methods(app, request.scope))}
         return response(error, request.url.path)
 
-    for kind in (errors.FlexPatchError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, handle)
+    async def handle_either(connection: Request | WebSocket, error: Exception) -> Response | None:
+        if not isinstance(connection, WebSocket):
+            return await handle(connection, error)
+        if connection.application_state is not WebSocketState.CONNECTING:
+            raise error
+        await connection.send_denial_response(response(error, connection.url.path))
+        return None
+
+    for kind in (errors.FlexPatchError, HTTPException, RequestValidationError, WebSocketRequestValidationError):
+        app.add_exception_handler(kind, handle_either)  # type: ignore[arg-type]
 
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:
@@ -212,7 +221,7 @@ def _from_http(error: HTTPException, instance: str) -> tuple[int, dict[str, obje
     return error.status_code, members, dict(error.headers or {})
 
 
-def _from_validation(error: RequestValidationError, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
+def _from_validation(error: ValidationException, instance: str) -> tuple[int, dict[str, object], dict[str, str]]:
     found = [_finding(item) for item in error.errors()]
     # The input itself is left out: it may hold credentials.
     detail = "; ".join(f"{item['where']}: {item['message']}" for item in found[:5])

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -91,11 +91,9 @@ async def stream_results(
     session. Without `Last-Event-ID` or `after_seq` it begins with the next result.
     """
     start = last_event_id if last_event_id is not None else after_seq
-    if start is not None and start > session.log.last_seq:
-        start = 0  # the number is of an earlier session with this id: begin anew
     # Not FastAPI's own event streams: their tasks fail, and the log says so, when a reader leaves amid an event.
     return StreamingResponse(
-        _events(session, start, services.options.heartbeat_s),
+        _server_sent(session, start, services.options.heartbeat_s),
         media_type=_EVENTS,
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
@@ -115,27 +113,52 @@ async def explain_frame(session: SessionParameter, seq: int) -> ExplanationModel
     )
 
 
-async def _events(session: Session, start: int | None, heartbeat_s: float) -> AsyncIterator[bytes]:
-    with session.log.subscribe(start) as subscription:
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What readers of a session are told."""
+
+    name: str
+    data: bytes
+    """JSON."""
+    seq: int | None = None
+    """Where to go on after it."""
+
+
+async def events(session: Session, after_seq: int | None, heartbeat_s: float) -> AsyncIterator[Event]:
+    """All that happens, until the session ends.
+
+    Args:
+        after_seq: results with higher numbers are told first; None: only what comes.
+    """
+    if after_seq is not None and after_seq > session.log.last_seq:
+        after_seq = 0  # the number is of an earlier session with this id: begin anew
+    with session.log.subscribe(after_seq) as subscription:
         while True:
             try:
-                events = await subscription.next(heartbeat_s)
+                found = await subscription.next(heartbeat_s)
             except SessionEnded:
                 return
-            for event in events:
+            for event in found:
                 yield _event(session, event)
-            if not events:
-                yield _named("heartbeat", {"last_seq": session.log.last_seq})
+            if not found:
+                yield Event("heartbeat", _json({"last_seq": session.log.last_seq}))
 
 
-def _event(session: Session, event: LogEvent) -> bytes:
+async def _server_sent(session: Session, after_seq: int | None, heartbeat_s: float) -> AsyncIterator[bytes]:
+    async for event in events(session, after_seq, heartbeat_s):
+        event_id = None if event.seq is None else str(event.seq)
+        yield format_sse_event(event=event.name, id=event_id, data_str=event.data.decode())
+
+
+def _event(session: Session, event: LogEvent) -> Event:
     if isinstance(event, ResultRecord):
-        return format_sse_event(event="result", id=str(event.seq), data_str=event.payload.decode())
+        return Event("result", event.payload, event.seq)
     if isinstance(event, Gap):
-        return _named("gap", asdict(event), event_id=str(event.to_seq))
+        return Event("gap", _json(asdict(event)), event.to_seq)
     error = {"code": error_code(event.error), "detail": str(event.error)} if event.error else None
-    return _named("state", {"session": session.id, "state": event.state.value, "reason": event.reason, "error": error})
+    state = {"session": session.id, "state": event.state.value, "reason": event.reason, "error": error}
+    return Event("state", _json(state))
 
 
-def _named(name: str, data: dict[str, object], event_id: str | None = None) -> bytes:
-    return format_sse_event(event=name, id=event_id, data_str=json.dumps(data, ensure_ascii=False))
+def _json(data: Mapping[str, object]) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.api import problems
 from app.api.reading import parse_capture_time, too_large
 from app.api.schemas import FrameCommand
-from app.api.services import get_services
+from app.api.services import ServicesParameter, SessionParameter
 from app.core.errors import FlexPatchError, InputError, SessionEnded
 from app.core.types import CaptureTime
 from app.sessions.result_log import ResultRecord
@@ -19,25 +19,19 @@ from app.sessions.session import Session
 
 _MAX_ANSWERS = 64
 """Answers that may wait for a slow client; then its messages wait too."""
-_SESSION_ENDED = 4410
+SESSION_ENDED = 4410
 """Close code in the range left to applications, after HTTP 410."""
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["frames"])
 
 
 @router.websocket("/ws")
-async def exchange(websocket: WebSocket, session_id: str) -> None:
+async def exchange(websocket: WebSocket, services: ServicesParameter, session: SessionParameter) -> None:
     """Answer each binary message, a frame, with its result or a problem; in order.
 
     A text message is a `FrameCommand` about the next frame; it is answered only if it makes no sense. When the
     session ends, the problem `session_ended` comes last, and the connection is closed with code 4410.
     """
-    services = get_services(websocket)
-    try:
-        session = services.registry.get(session_id)
-    except FlexPatchError as error:
-        await websocket.send_denial_response(problems.response(error, websocket.url.path))
-        return
     await websocket.accept()
     conversation = _Conversation(websocket, session, services.options.max_frame_bytes)
     try:
@@ -103,14 +97,14 @@ class _Conversation:
                 status_problem = problems.document(error, self._websocket.url.path)[1]
                 await self._send(problems.encode(status_problem))
                 if isinstance(error, SessionEnded):
-                    with _closed_is_left():
-                        await self._websocket.close(_SESSION_ENDED, "The session has ended.")
+                    with closed_is_left():
+                        await self._websocket.close(SESSION_ENDED, "The session has ended.")
                     return
             else:
                 await self._send(payload)
 
     async def _send(self, document: bytes) -> None:
-        with _closed_is_left():
+        with closed_is_left():
             await self._websocket.send_text(document.decode())
 
     def _frame(self, data: bytes) -> "asyncio.Future[ResultRecord]":
@@ -141,7 +135,7 @@ class _Conversation:
 
 
 @contextmanager
-def _closed_is_left() -> Iterator[None]:
+def closed_is_left() -> Iterator[None]:
     """A connection that the server has closed itself, for example over unanswered pings, is one that was left."""
     try:
         yield

@@ -5,11 +5,13 @@ import json
 import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 import websockets
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from app.api.auth import Role, is_loopback, needed_role, new_token, parse_tokens
 from app.core.errors import SettingsError
@@ -119,12 +121,31 @@ def test_websockets_take_a_token_too(bench: Bench) -> None:
         assert missing.value.response.status_code == 404, "let in, but there is no such session"
 
 
+def test_browsers_give_the_token_of_a_websocket_as_a_protocol(bench: Bench) -> None:
+    def protocols(secret: str) -> list[Subprotocol]:
+        return [Subprotocol("flexpatch"), Subprotocol(f"bearer.{secret}")]
+
+    with server_for(make_app(bench, tokens=TOKENS)) as address:
+        made = httpx.post(f"http://{address}/sessions", json={"id": "a"}, headers=bearer("admin"))
+        assert made.status_code == 201
+        with connect(f"ws://{address}/sessions/a/live", subprotocols=protocols(SECRETS["read"])) as websocket:
+            assert websocket.subprotocol == "flexpatch", "the token does not come back"
+            assert json.loads(websocket.recv(5))["event"] == "state"
+        for path, secret, status in (("live", "wrong", 401), ("ws", SECRETS["read"], 403)):
+            with (
+                pytest.raises(websockets.InvalidStatus) as refused,
+                connect(f"ws://{address}/sessions/a/{path}", subprotocols=protocols(secret)),
+            ):
+                pass
+            assert refused.value.response.status_code == status
+
+
 @given(st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "WEBSOCKET", "TRACE"]), st.text())
 def test_whatever_is_asked_takes_a_role_unless_it_is_known_to_be_open(method: str, rest: str) -> None:
     role = needed_role(method, f"/sessions{rest}")
     assert role in ROLES
     if method not in {"GET", "HEAD"}:
-        assert role != "read"
+        assert role != "read" or (method == "WEBSOCKET" and rest.endswith("/live"))
 
 
 @pytest.mark.parametrize("path", ["/web/../sessions", "/web/%2e%2e/sessions", "/web", "/livez/", "/livez/../sessions"])

@@ -67,8 +67,8 @@ class Service:
             yield read_events(response)
 
     @contextmanager
-    def websocket(self, session_id: str) -> Iterator[ClientConnection]:
-        with connect(f"ws://{self.address}/sessions/{session_id}/ws", open_timeout=WAIT_S) as websocket:
+    def websocket(self, session_id: str, path: str = "ws") -> Iterator[ClientConnection]:
+        with connect(f"ws://{self.address}/sessions/{session_id}/{path}", open_timeout=WAIT_S) as websocket:
             yield websocket
 
 
@@ -443,3 +443,83 @@ def test_open_streams_do_not_hold_up_the_shutdown() -> None:
         with suppress(ConnectionClosed):  # the server's own close may come before our last word
             assert receive(websocket)["code"] == "session_ended"
     assert "session-shutdown" not in session_threads()
+
+
+# ------------------------------------------------------------------------------------------------ to watch
+
+
+def next_picture(websocket: ClientConnection) -> tuple[int, int]:
+    """The number of the next picture's frame, and the picture's width."""
+    while isinstance(message := websocket.recv(WAIT_S), str):
+        pass
+    return int.from_bytes(message[:8], "big"), simplejpeg.decode_jpeg(message[8:]).shape[1]
+
+
+def next_event(websocket: ClientConnection, name: str) -> dict[str, Any]:
+    while not isinstance(message := websocket.recv(WAIT_S), str) or json.loads(message)["event"] != name:
+        pass
+    data = json.loads(message)["data"]
+    assert isinstance(data, dict)
+    return data
+
+
+def test_results_and_pictures_come_over_one_socket(service: Service) -> None:
+    service.open("live")
+    service.push("live", 3)
+    with service.websocket("live", "live?after_seq=1&width=64") as websocket:
+        assert next_event(websocket, "state")["state"] == "running"
+        assert next_event(websocket, "result")["seq"] == 2
+        assert next_event(websocket, "result")["objects"][0]["track_id"] == 1
+        seq, width = next_picture(websocket)
+        assert (seq, width) == (3, 64)
+        service.push("live")
+        assert next_event(websocket, "result")["seq"] == 4
+        while seq < 4:
+            seq, _ = next_picture(websocket)
+        assert next_event(websocket, "heartbeat") == {"last_seq": 4}
+
+
+def test_what_a_viewer_says_means_nothing(service: Service) -> None:
+    service.open("live-talk")
+    with service.websocket("live-talk", "live") as websocket:
+        websocket.send("{")
+        websocket.send(jpeg())
+        service.push("live-talk")
+        assert next_event(websocket, "result")["seq"] == 1
+
+
+def test_watching_ends_with_the_session(service: Service) -> None:
+    service.open("live-ending")
+    with service.websocket("live-ending", "live") as websocket:
+        next_event(websocket, "state")
+        service.delete("live-ending")
+        while next_event(websocket, "state")["state"] != "stopped":
+            pass
+        with pytest.raises(ConnectionClosed) as closed:
+            next_event(websocket, "result")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4410
+
+
+def test_viewers_who_leave_are_forgotten_at_once(service: Service) -> None:
+    service.open("live-left")
+    with service.websocket("live-left", "live"):
+        log = service.registry.get("live-left").log
+        wait_until(lambda: log.n_subscriptions == 2)
+    wait_until(lambda: log.n_subscriptions == 0)
+
+
+@pytest.mark.parametrize("path", ["live?width=1", "live?after_seq=-1"])
+def test_a_view_that_makes_no_sense_is_refused(service: Service, path: str) -> None:
+    if "live-odd" not in {session.id for session in service.registry.all()}:
+        service.open("live-odd")
+    with pytest.raises(InvalidStatus) as refused, service.websocket("live-odd", path):
+        pass
+    assert refused.value.response.status_code == 422
+    assert json.loads(refused.value.response.body or b"")["code"] == "invalid_request"
+
+
+def test_nobody_watches_an_unknown_session(service: Service) -> None:
+    with pytest.raises(InvalidStatus) as refused, service.websocket("nobody", "live"):
+        pass
+    assert refused.value.response.status_code == 404

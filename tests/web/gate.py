@@ -5,7 +5,7 @@ import threading
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_STREAMS = ("/results/stream", "/preview.mjpeg")
+_STREAM = "/live"
 
 
 class Gate:
@@ -36,12 +36,12 @@ class GateMiddleware:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket" and scope["path"].endswith(_STREAM):
+            await self._stream(scope, receive, send)
+        elif scope["type"] != "http":
             await self._app(scope, receive, send)
         elif self._gate.is_down and scope["path"] != "/" and not scope["path"].startswith("/web/"):
             await _refuse(send)
-        elif scope["path"].endswith(_STREAMS):
-            await self._stream(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -52,9 +52,9 @@ class GateMiddleware:
             nonlocal is_over
             if is_over:
                 return
-            if self._gate.is_down and message["type"] == "http.response.body":
+            if self._gate.is_down:
                 is_over = True
-                message = {"type": "http.response.body", "body": b"", "more_body": False}
+                message = {"type": "websocket.close", "code": 1012}
             await send(message)
 
         self._gate.count(1)

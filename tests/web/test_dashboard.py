@@ -279,17 +279,35 @@ def test_a_service_that_goes_away_is_missed_and_found_again(browser: "Browser", 
 
 def test_streams_end_with_their_view_and_rest_while_nobody_looks(browser: "Browser", site: Site) -> None:
     open_demo(browser, site)
-    browser.until(lambda: site.gate.n_streams == 2)
+    browser.until(lambda: site.gate.n_streams == 1)
     browser.driver.switch_to.new_window("tab")
     try:
         browser.until(lambda: site.gate.n_streams == 0)
     finally:
         browser.driver.close()
         browser.driver.switch_to.window(browser.driver.window_handles[0])
-    browser.until(lambda: site.gate.n_streams == 2)
+    browser.until(lambda: site.gate.n_streams == 1)
     browser.click(".back")
     browser.until(lambda: site.gate.n_streams == 0)
     assert browser.driver.switch_to.active_element.text == "Sessions"
+
+
+def test_many_windows_leave_the_service_free_for_requests(browser: "Browser", site: Site) -> None:
+    # A browser opens six connections to a service, and a stream keeps its own.
+    first = browser.driver.current_window_handle
+    try:
+        for _ in range(7):
+            browser.driver.switch_to.new_window("window")
+            open_demo(browser, site)
+        assert site.gate.n_streams == 7
+        assert browser.run("return (await fetch('/livez')).status;") == 200
+    finally:
+        for handle in browser.driver.window_handles:
+            if handle != first:
+                browser.driver.switch_to.window(handle)
+                browser.driver.close()
+        browser.driver.switch_to.window(first)
+    browser.until(lambda: site.gate.n_streams == 0)
 
 
 def test_a_session_that_is_not_there_is_told(browser: "Browser", site: Site) -> None:
@@ -332,7 +350,7 @@ def test_a_token_is_asked_for_once_and_sent_with_everything(browser: "Browser") 
         browser.until(lambda: browser.all("#sessions .card"))
         browser.click("#sessions .card a")
         assert "Push one to /sessions/pushed/frames" in browser.text(".stage-note")
-        browser.until(lambda: site.gate.n_streams == 2)
+        browser.until(lambda: site.gate.n_streams == 1)
         assert not browser.all("dialog")
 
         browser.driver.execute_script("sessionStorage.setItem('flexpatch-token', arguments[0])", weak)

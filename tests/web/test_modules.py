@@ -1,6 +1,5 @@
 """The parts of the dashboard that need no page: parsers, geometry, pairing, words."""
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -32,64 +31,6 @@ class Modules:
 def modules(browser: "Browser", site: Site) -> Modules:
     browser.driver.get(f"{site.url}/livez")
     return Modules(browser)
-
-
-def test_pictures_are_found_whatever_the_chunks(modules: Modules) -> None:
-    script = """
-      const bytes = (text) => new TextEncoder().encode(text);
-      const bodies = ["first", "\\r\\n--frame\\r\\n\\r\\n", "", "x".repeat(500)];
-      const part = (body, seq) =>
-        `--frame\\r\\nContent-Length: ${body.length}\\r\\nX-Frame-Seq: ${seq}\\r\\n\\r\\n${body}\\r\\n`;
-      const whole = bytes(bodies.map(part).join(""));
-      const seen = new Set();
-      for (let size = 1; size <= whole.length; size += 1) {
-        const parser = new PartParser();
-        const parts = [];
-        for (let at = 0; at < whole.length; at += size) parts.push(...parser.push(whole.slice(at, at + size)));
-        const text = (body) => new TextDecoder().decode(body);
-        seen.add(JSON.stringify(parts.map(({headers, body}) => [headers["x-frame-seq"], text(body)])));
-      }
-      return [...seen];
-    """
-    (found,) = modules.run("multipart", "PartParser", script)
-    assert json.loads(found) == [["0", "first"], ["1", "\r\n--frame\r\n\r\n"], ["2", ""], ["3", "x" * 500]]
-
-
-def test_a_stream_that_is_no_pictures_is_refused(modules: Modules) -> None:
-    script = """
-      const said = [];
-      for (const text of ["x".repeat(5000), "--frame\\r\\nContent-Type: image/jpeg\\r\\n\\r\\n"]) {
-        try { new PartParser().push(new TextEncoder().encode(text)); } catch (error) { said.push(error.message); }
-      }
-      return said;
-    """
-    assert modules.run("multipart", "PartParser", script) == [
-        "The picture stream makes no sense.",
-        "A picture of the stream has no proper length.",
-    ]
-
-
-def test_events_are_found_whatever_the_chunks(modules: Modules) -> None:
-    script = """
-      const text = "event: state\\ndata: {}\\n\\n" +
-        ": comment\\r\\nid: 7\\r\\nevent: result\\r\\ndata: grün\\r\\ndata:  two\\r\\n\\r\\n" +
-        "id: 8\\ndata\\n\\ndata: cut";
-      const whole = new TextEncoder().encode(text);
-      const seen = new Set();
-      for (let size = 1; size <= whole.length; size += 1) {
-        const parser = new EventParser();
-        const events = [];
-        for (let at = 0; at < whole.length; at += size) events.push(...parser.push(whole.slice(at, at + size)));
-        seen.add(JSON.stringify(events));
-      }
-      return [...seen];
-    """
-    (found,) = modules.run("sse", "EventParser", script)
-    assert json.loads(found) == [
-        {"event": "state", "data": "{}", "id": ""},
-        {"event": "result", "data": "grün\n two", "id": "7"},
-        {"event": "message", "data": "", "id": "8"},
-    ]
 
 
 def test_a_picture_waits_for_its_own_result(modules: Modules) -> None:

@@ -1,6 +1,7 @@
 // The service's API: every request carries the token, every error is a Problem.
 
 const TOKEN = "flexpatch-token";
+const PROTOCOL = "flexpatch";
 
 /** An error the service explains (RFC 9457), or that it could not be reached. */
 export class Problem extends Error {
@@ -55,6 +56,16 @@ export async function get(url, signal) {
 export async function change(method, url, document, signal) {
   const response = await open(url, { method, body: document && JSON.stringify(document), signal });
   return response.status === 204 ? null : response.json();
+}
+
+/** A WebSocket; its token goes as a protocol, as browsers send no header with it. */
+export function connect(url) {
+  const token = sessionStorage.getItem(TOKEN);
+  const address = new URL(url, location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const socket = new WebSocket(address, token ? [PROTOCOL, `bearer.${token}`] : [PROTOCOL]);
+  socket.binaryType = "arraybuffer";
+  return socket;
 }
 
 async function send(url, { method, body, signal, headers, token }) {

@@ -1,10 +1,10 @@
 // A session live: clean pictures, each with the result of its very frame.
 
 import { path } from "./api.js";
-import { PartParser } from "./multipart.js";
 import { Pairing } from "./pairing.js";
-import { EventParser } from "./sse.js";
-import { keepReading } from "./stream.js";
+import { keepListening } from "./stream.js";
+
+const SEQ_BYTES = 8;
 
 /**
  * @param known gives the number of the newest result that is known, to begin with.
@@ -15,42 +15,48 @@ export function feed(id, width, signal, known, on) {
   const pairing = new Pairing();
   signal.addEventListener("abort", () => pairing.release());
   const give = (pair) => pair && on.pair(pair.picture, pair.result);
+  const show = newestOnly((data) => showPicture(data, pairing, give, signal));
+
+  function take(data) {
+    if (typeof data !== "string") {
+      show(data);
+      return;
+    }
+    const { event, data: told } = JSON.parse(data);
+    if (event === "state") on.state(told);
+    if (event !== "result") return;
+    on.result(told);
+    give(pairing.addResult(told));
+  }
 
   // One result before the newest is enough to draw the last picture of a camera that stands still.
-  const results = () => path(id, `/results/stream?after_seq=${Math.max(0, known() - 1)}`);
-  keepReading(results, signal, () => readEvents(on, pairing, give), on.status);
-  const pictures = () => path(id, `/preview.mjpeg?objects=false&width=${width}`);
-  keepReading(
-    pictures,
-    signal,
-    () => readPictures(pairing, give, signal),
-    () => {},
-  );
+  const live = () => path(id, `/live?objects=false&width=${width}&after_seq=${Math.max(0, known() - 1)}`);
+  keepListening(path(id), live, signal, take, on.status);
 }
 
-function readEvents(on, pairing, give) {
-  const parser = new EventParser();
-  return (bytes) => {
-    for (const { event, data } of parser.push(bytes)) {
-      if (event === "state") on.state(JSON.parse(data));
-      if (event !== "result") continue;
-      const result = JSON.parse(data);
-      on.result(result);
-      give(pairing.addResult(result));
+async function showPicture(data, pairing, give, signal) {
+  const seq = Number(new DataView(data).getBigUint64(0));
+  const blob = new Blob([new Uint8Array(data, SEQ_BYTES)], { type: "image/jpeg" });
+  const bitmap = await createImageBitmap(blob);
+  const picture = { seq, blob, bitmap, release: () => bitmap.close() };
+  if (signal.aborted) picture.release();
+  else give(pairing.addPicture(picture));
+}
+
+/** Does one after the other; of those that come meanwhile only the last is worth doing. */
+function newestOnly(work) {
+  let isBusy = false;
+  let next = null;
+  return async function take(data) {
+    next = data;
+    if (isBusy) return;
+    isBusy = true;
+    while (next !== null) {
+      const now = next;
+      next = null;
+      // A picture that cannot be read is left out.
+      await work(now).catch(() => {});
     }
-  };
-}
-
-function readPictures(pairing, give, signal) {
-  const parser = new PartParser();
-  return async (bytes) => {
-    // Of several at once only the last is worth decoding.
-    const part = parser.push(bytes).at(-1);
-    if (!part) return;
-    const blob = new Blob([part.body], { type: part.headers["content-type"] });
-    const bitmap = await createImageBitmap(blob);
-    const picture = { seq: Number(part.headers["x-frame-seq"]), blob, bitmap, release: () => bitmap.close() };
-    if (signal.aborted) picture.release();
-    else give(pairing.addPicture(picture));
+    isBusy = false;
   };
 }

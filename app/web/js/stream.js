@@ -1,6 +1,6 @@
 // Streams that stay open: they come back after failures, and rest while nobody looks.
 
-import { Problem, open } from "./api.js";
+import { Problem, connect, get } from "./api.js";
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 5000;
@@ -40,21 +40,24 @@ export function whileVisible(signal, work) {
 }
 
 /**
- * Read a stream's bytes for as long as the signal allows.
+ * Listen to a WebSocket for as long as the signal allows.
  *
- * @param url makes the address of the next connection.
- * @param begin makes what takes the bytes of one connection: a function of a chunk.
- * @param tell is told "live", "lost" (with the problem) or "gone" (the session is no more: nothing more comes).
+ * @param about the path of what it is about: asked first, as a browser does not tell why a WebSocket was refused.
+ * @param url makes the path of the next connection.
+ * @param take is given each message's data.
+ * @param tell is told "live", "lost" (with the problem), "refused" or "gone" (the session is no more: nothing more
+ *   comes).
  */
-export function keepReading(url, signal, begin, tell) {
-  whileVisible(signal, (visible) => void readOn(url, visible, begin, tell));
+export function keepListening(about, url, signal, take, tell) {
+  whileVisible(signal, (visible) => void listenOn(about, url, visible, take, tell));
 }
 
-async function readOn(url, signal, begin, tell) {
+async function listenOn(about, url, signal, take, tell) {
   let pause_ms = FIRST_PAUSE_MS;
   while (!signal.aborted) {
     try {
-      await readOnce(url, signal, begin(), () => {
+      await get(about, signal);
+      await listenOnce(url(), signal, take, () => {
         pause_ms = FIRST_PAUSE_MS;
         tell("live");
       });
@@ -70,29 +73,39 @@ async function readOn(url, signal, begin, tell) {
   }
 }
 
-async function readOnce(url, signal, take, isOpen) {
-  const connection = new AbortController();
-  const end = () => connection.abort();
-  signal.addEventListener("abort", end, { once: true });
-  let silence = 0;
-  const heard = () => {
-    clearTimeout(silence);
-    silence = setTimeout(end, SILENCE_MS);
-  };
-  try {
-    heard();
-    const response = await open(url(), { signal: connection.signal });
-    isOpen();
-    const reader = response.body.getReader();
-    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+/** Until the connection is closed; rejects when aborted. */
+function listenOnce(url, signal, take, isOpen) {
+  return new Promise((resolve, reject) => {
+    const socket = connect(url);
+    let silence = 0;
+    const end = () => {
+      clearTimeout(silence);
+      signal.removeEventListener("abort", stop);
+      socket.onmessage = null;
+      socket.onclose = null;
+      socket.close();
+    };
+    const stop = () => {
+      end();
+      reject(signal.reason);
+    };
+    const closed = () => {
+      end();
+      resolve();
+    };
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(closed, SILENCE_MS);
+    };
+    signal.addEventListener("abort", stop, { once: true });
+    socket.onopen = isOpen;
+    socket.onclose = closed;
+    socket.onmessage = ({ data }) => {
       heard();
-      await take(chunk.value);
-    }
-  } finally {
-    clearTimeout(silence);
-    signal.removeEventListener("abort", end);
-    end();
-  }
+      take(data);
+    };
+    heard();
+  });
 }
 
 /** Ask again and again while the page is visible: `ask(signal)`, then a pause of `period_ms`. */
