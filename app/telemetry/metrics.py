@@ -6,12 +6,30 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 
+from app.core.errors import (
+    DetectorFailed,
+    FrameCorrupt,
+    FrameEmpty,
+    FrameFormatUnknown,
+    FrameSizeChanged,
+    FrameTooLarge,
+    SourceError,
+)
 from app.core.types import FailureAudit
+from app.core.wire import error_code
 
 SECONDS = (0.001, 0.002, 0.004, 0.008, 0.0167, 0.0333, 0.0667, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bucket edges in seconds, with the periods of 60, 30 and 15 frames a second."""
 AGES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0)
 _OUTCOMES = ("tp", "fp", "fn", "tn")
+_FRAME_OUTCOMES = ("processed", "failed", "dropped")
+_FRAME_ERRORS = (FrameEmpty, FrameFormatUnknown, FrameTooLarge, FrameCorrupt, FrameSizeChanged, DetectorFailed)
+_CONNECTION_ERRORS: tuple[type[SourceError], ...] = (SourceError, *SourceError.__subclasses__())
+_FAILURES = (*map(error_code, _FRAME_ERRORS), "internal_error")
+_DROPS = ("cancelled", "frame_corrupt", "frame_out_of_order", "no_slot", "queue_full", "replaced", "session_ended")
+"""What is known beforehand begins at 0, since to Prometheus a counter that begins at 1 has not increased."""
+_CONNECTING = "connecting"
+"""The state that only sessions have which fetch their frames."""
 FILL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 MAX_LABELLED_SESSIONS = 200
@@ -64,6 +82,8 @@ class Metrics:
         self._reconnects = self._counter(
             "reconnects", "Connections to cameras that failed, stalled or broke off, by error.", "reason"
         )
+        for reason in map(error_code, _CONNECTION_ERRORS):
+            self._reconnects.labels(reason)
         self.own = SessionSeries(registry, max_labelled_sessions)
         """Of single sessions."""
         self._info = self._gauge("build_info", "Always 1; the version is a label.", "version")
@@ -102,6 +122,10 @@ class Metrics:
         for outcome in _OUTCOMES:
             self._failure_predictions.labels(outcome)
         self._frames.labels("processed", "")
+        for reason in _FAILURES:
+            self._frames.labels("failed", reason)
+        for reason in _DROPS:
+            self._frames.labels("dropped", reason)
 
     def _make_detector_metrics(self) -> None:
         self._detector = self._histogram(
@@ -282,6 +306,10 @@ class SessionSeries:
                 self._state.remove(session, before)
             self._state.labels(session, after).set(1)
             self._thrift.labels(session).inc(0)
+            for outcome in _FRAME_OUTCOMES:
+                self._frames.labels(session, outcome)
+            if after == _CONNECTING:
+                self._reconnects.labels(session)
 
     def frame_processed(self, sample: FrameSample) -> None:
         """A frame has its result."""

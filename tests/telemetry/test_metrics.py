@@ -1,11 +1,15 @@
 """What Prometheus sees."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from app.core.types import FailureAudit
+from app.core.wire import error_code
+from app.ingest.live.failures import stream_error
+from app.ingest.live.wire import Failed, StreamFault
 from app.telemetry.metrics import SECONDS, FrameSample, Metrics
 
 SAMPLE = FrameSample(
@@ -84,6 +88,23 @@ def test_ages_and_audits_are_counted(metrics: Metrics) -> None:
     assert value(metrics, "flexpatch_detection_age_seconds_bucket", le="0.35") == 1
     counts = [value(metrics, "flexpatch_failure_predictions_total", outcome=name) for name in ("tp", "fp", "fn", "tn")]
     assert counts == [1, 2, 3, 4]
+
+
+def test_what_can_go_wrong_is_counted_from_zero_so_that_the_first_time_is_an_increase(metrics: Metrics) -> None:
+    stream_errors = {error_code(stream_error("camera", Failed(fault, ""))) for fault in get_args(StreamFault)}
+    assert {value(metrics, "flexpatch_reconnects_total", reason=name) for name in stream_errors} == {0}
+    for outcome, reason in (("failed", "frame_corrupt"), ("failed", "internal_error"), ("dropped", "queue_full")):
+        assert value(metrics, "flexpatch_frames_total", outcome=outcome, reason=reason) == 0
+
+
+def test_a_sessions_counters_begin_at_zero_those_of_connections_only_if_it_connects(metrics: Metrics) -> None:
+    for name in ("pushed", "camera"):
+        metrics.session_state(name, None, "starting")
+        for outcome in ("processed", "failed", "dropped"):
+            assert value(metrics, "flexpatch_session_frames_total", session=name, outcome=outcome) == 0
+    metrics.session_state("camera", "starting", "connecting")
+    assert value(metrics, "flexpatch_session_reconnects_total", session="camera") == 0
+    assert value(metrics, "flexpatch_session_reconnects_total", session="pushed") is None
 
 
 def everything_of(metrics: Metrics, session: str) -> None:

@@ -1,0 +1,78 @@
+"""What panels show of made-up series, as promtool evaluates their expressions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docker.queries import Query, dashboards, panels
+from tests.docker.test_prometheus import needs_prometheus, promtool
+
+INSTANCES, SESSIONS = ".+", ".+"
+
+COUNTED = {
+    ("detector", "Fallbacks"): 'flexpatch_backend_fallbacks_total{instance="a", model="m", reason="GpuFailed"}',
+    ("detector", "Upgrades"): 'flexpatch_backend_upgrades_total{instance="a", model="m"}',
+    ("fleet", "Requests that failed"): 'flexpatch_http_requests_total{instance="a", route="/x", status="500"}',
+    ("session", "Connections lost"): 'flexpatch_session_reconnects_total{instance="a", session="s"}',
+}
+"""Panels that count events, each with a series of the counter."""
+
+counting_panels = pytest.mark.parametrize(
+    ("dashboard", "title", "series"),
+    [(*panel, series) for panel, series in COUNTED.items()],
+    ids=map("-".join, COUNTED),
+)
+
+
+def expression(dashboard: str, title: str) -> str:
+    """What a panel asks, with Grafana's variables filled in."""
+    (panel,) = (panel for panel in panels(dashboards()[dashboard]) if panel["title"] == title)
+    (target,) = panel["targets"]
+    return Query(title, target["expr"]).filled(INSTANCES, SESSIONS)
+
+
+def evaluate(folder: Path, series: Mapping[str, str], expected: Sequence[tuple[str, str, float | None]]) -> None:
+    """Have promtool evaluate expressions over series, which have a value each five seconds.
+
+    Args:
+        series: values in promtool's notation, by series.
+        expected: time, expression, and the one value that it has then; None: none.
+    """
+    tests = [
+        {"expr": asked, "eval_time": at, "exp_samples": [] if value is None else [{"labels": "{}", "value": value}]}
+        for at, asked, value in expected
+    ]
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    path = folder / "panels.yml"
+    path.write_text(yaml.safe_dump({"tests": [{"interval": "5s", "input_series": inputs, "promql_expr_test": tests}]}))
+    promtool("test", "rules", path)
+
+
+@needs_prometheus
+@counting_panels
+def test_the_first_event_counts_though_its_series_begins_with_it(
+    tmp_path: Path, dashboard: str, title: str, series: str
+) -> None:
+    asked = f"sum({expression(dashboard, title)})"
+    evaluate(tmp_path, {series: "_x20 1x400"}, [("1m", asked, None), ("3m", asked, 1)])
+
+
+@needs_prometheus
+@counting_panels
+def test_events_that_follow_count_with_it_and_all_are_forgotten_in_time(
+    tmp_path: Path, dashboard: str, title: str, series: str
+) -> None:
+    asked = f"round(sum({expression(dashboard, title)}))"
+    later = f"sum({expression(dashboard, title)} != 0)"
+    evaluate(tmp_path, {series: "_x20 2x10 3x400"}, [("4m", asked, 3), ("30m", later, None)])
+
+
+@needs_prometheus
+@counting_panels
+def test_a_counter_that_begins_anew_with_its_service_counts_once(
+    tmp_path: Path, dashboard: str, title: str, series: str
+) -> None:
+    asked = f"round(sum({expression(dashboard, title)}))"
+    evaluate(tmp_path, {series: "7x300 0x4 1x60"}, [("28m", asked, 1)])
