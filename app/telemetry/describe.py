@@ -13,9 +13,10 @@ _HEAD = f"""# Metrics
 
 `GET /metrics` in Prometheus's text format. This page is made from the code by `make metrics-docs`.
 
-Series with a label `session` are removed with the session. Only {MAX_LABELLED_SESSIONS} sessions have such; how many
-more there are is in `flexpatch_sessions_without_series`. Those of GPUs are there where NVML finds one. `process_*` are
-memory, time and descriptors of the service's own process, as Prometheus's client library tells them.
+Series with a label `session` are removed with the session. Only {MAX_LABELLED_SESSIONS} sessions at a time have such;
+who waits longest is next, and how many wait is in `flexpatch_sessions_without_series`. Those of GPUs are there where
+NVML finds one. `process_*` are memory, time and descriptors of the service's own process, as Prometheus's client
+library tells them.
 
 | name | type | labels | meaning |
 |---|---|---|---|

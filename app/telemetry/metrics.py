@@ -259,14 +259,27 @@ class Metrics:
         self._http_duration.labels(route, method).observe(seconds)
 
 
+@dataclass(slots=True)
+class _Known:
+    """A session, as its series would begin now."""
+
+    state: str
+    thrift_step: int = 0
+    has_connected: bool = False
+
+
 class SessionSeries:
-    """The series that sessions have of their own: only so many sessions, and none once they are gone."""
+    """The series that sessions have of their own: only so many sessions, and none once they are gone.
+
+    Any thread may call. Of those without series, who has waited longest gets the place of one that is gone.
+    """
 
     def __init__(self, registry: CollectorRegistry, max_sessions: int) -> None:
         self._max_sessions = max_sessions
         self._lock = threading.Lock()
-        self._labelled: set[str] = set()
-        self._unlabelled: set[str] = set()
+        self._labelled: dict[str, _Known] = {}
+        self._waiting: dict[str, _Known] = {}
+        """In the order in which they came."""
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"flexpatch_session_{name}", text, ("session", *labels), registry=registry)
@@ -289,27 +302,36 @@ class SessionSeries:
         self._reconnects = counter("reconnects", "Connections to the session's camera that failed or broke off.")
         self._left_out = Gauge(
             "flexpatch_sessions_without_series",
-            f"Sessions beyond the first {max_sessions}, which count in the totals but have no series of their own.",
+            f"Sessions beyond {max_sessions}, which count in the totals alone until others end.",
             registry=registry,
         )
 
     def state(self, session: str, before: str | None, after: str) -> None:
         """A session changed its state; the first time it gets its series, if there is room."""
         with self._lock:
-            if session not in self._labelled | self._unlabelled:
-                chosen = self._labelled if len(self._labelled) < self._max_sessions else self._unlabelled
-                chosen.add(session)
-                self._left_out.set(len(self._unlabelled))
-            if session not in self._labelled:
-                return
-            if before is not None:
-                self._state.remove(session, before)
-            self._state.labels(session, after).set(1)
-            self._thrift.labels(session).inc(0)
-            for outcome in _FRAME_OUTCOMES:
-                self._frames.labels(session, outcome)
-            if after == _CONNECTING:
-                self._reconnects.labels(session)
+            known = self._labelled.get(session) or self._waiting.setdefault(session, _Known(after))
+            known.state = after
+            known.has_connected |= after == _CONNECTING
+            if session in self._labelled:
+                if before is not None:
+                    self._state.remove(session, before)
+                self._show(session, known)
+            self._fill_places()
+
+    def _fill_places(self) -> None:
+        while self._waiting and len(self._labelled) < self._max_sessions:
+            session = next(iter(self._waiting))
+            self._labelled[session] = self._waiting.pop(session)
+            self._show(session, self._labelled[session])
+        self._left_out.set(len(self._waiting))
+
+    def _show(self, session: str, known: _Known) -> None:
+        self._state.labels(session, known.state).set(1)
+        self._thrift.labels(session).set(known.thrift_step)
+        for outcome in _FRAME_OUTCOMES:
+            self._frames.labels(session, outcome)
+        if known.has_connected:
+            self._reconnects.labels(session)
 
     def frame_processed(self, sample: FrameSample) -> None:
         """A frame has its result."""
@@ -341,17 +363,21 @@ class SessionSeries:
     def thrift(self, session: str, step: int) -> None:
         """What it goes without."""
         with self._lock:
+            known = self._labelled.get(session) or self._waiting.get(session)
+            if known is None:
+                return
+            known.thrift_step = step
             if session in self._labelled:
                 self._thrift.labels(session).set(step)
 
     def forget(self, session: str) -> None:
-        """It is gone; what comes late is not counted here."""
+        """It is gone, and its place is another's; what comes late is not counted here."""
         with self._lock:
-            self._labelled.discard(session)
-            self._unlabelled.discard(session)
-            self._left_out.set(len(self._unlabelled))
+            self._labelled.pop(session, None)
+            self._waiting.pop(session, None)
             for series in self._all():
                 series.remove_by_labels({"session": session})
+            self._fill_places()
 
     def _all(self) -> tuple[Gauge | Counter, ...]:
         gauges = (self._state, self._tracks, self._queue, self._thrift, self._last_frame, self._age)

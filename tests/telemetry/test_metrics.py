@@ -1,5 +1,7 @@
 """What Prometheus sees."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import get_args
 
@@ -107,6 +109,11 @@ def test_a_sessions_counters_begin_at_zero_those_of_connections_only_if_it_conne
     assert value(metrics, "flexpatch_session_reconnects_total", session="pushed") is None
 
 
+def labelled(metrics: Metrics) -> set[str]:
+    """Sessions that have series."""
+    return set(re.findall(r'session="([^"]+)"', generate_latest(metrics.registry).decode()))
+
+
 def everything_of(metrics: Metrics, session: str) -> None:
     """A session's whole life, but for its end."""
     metrics.session_state(session, None, "starting")
@@ -144,15 +151,58 @@ def test_sessions_beyond_the_cap_count_in_totals_and_are_told(metrics: Metrics) 
     metrics = Metrics(CollectorRegistry(), "1.2.3", max_labelled_sessions=2)
     for name in ("a", "b", "c", "d"):
         everything_of(metrics, name)
-    text = generate_latest(metrics.registry)
-    assert [name for name in ("a", "b", "c", "d") if f'session="{name}"'.encode() in text] == ["a", "b"]
+    assert labelled(metrics) == {"a", "b"}
     assert value(metrics, "flexpatch_sessions_without_series") == 2
     assert value(metrics, "flexpatch_frames_total", outcome="processed", reason="") == 4
-    metrics.forget_session("a", "running")
-    metrics.forget_session("c", "running")
+    metrics.forget_session("d", "running")
     assert value(metrics, "flexpatch_sessions_without_series") == 1
-    everything_of(metrics, "e")
-    assert b'session="e"' in generate_latest(metrics.registry)
+
+
+def test_who_waits_longest_gets_the_place_of_a_session_that_ends() -> None:
+    metrics = Metrics(CollectorRegistry(), "1.2.3", max_labelled_sessions=2)
+    for name in ("a", "b", "c", "d"):
+        everything_of(metrics, name)
+    metrics.forget_session("a", "running")
+    assert labelled(metrics) == {"b", "c"}
+    assert value(metrics, "flexpatch_sessions_without_series") == 1
+    assert value(metrics, "flexpatch_session_state", session="c", state="running") == 1
+    assert value(metrics, "flexpatch_session_thrift_step", session="c") == 2
+    assert value(metrics, "flexpatch_session_frames_total", session="c", outcome="processed") == 0
+    metrics.frame_processed(replace(SAMPLE, session="c"))
+    metrics.session_state("c", "running", "stale")
+    assert value(metrics, "flexpatch_session_frames_total", session="c", outcome="processed") == 1
+    assert value(metrics, "flexpatch_session_state", session="c", state="stale") == 1
+    assert value(metrics, "flexpatch_session_state", session="c", state="running") is None
+    metrics.forget_session("c", "stale")
+    assert labelled(metrics) == {"b", "d"}
+    assert value(metrics, "flexpatch_sessions_without_series") == 0
+
+
+def test_a_camera_that_waited_for_its_series_has_its_connections_counted_from_zero() -> None:
+    metrics = Metrics(CollectorRegistry(), "1.2.3", max_labelled_sessions=1)
+    metrics.session_state("a", None, "starting")
+    metrics.session_state("camera", None, "starting")
+    metrics.session_state("camera", "starting", "connecting")
+    metrics.session_state("camera", "connecting", "running")
+    metrics.forget_session("a", "starting")
+    assert value(metrics, "flexpatch_session_reconnects_total", session="camera") == 0
+
+
+def test_sessions_that_come_and_go_on_many_threads_leave_nothing_and_wait_for_nothing() -> None:
+    metrics = Metrics(CollectorRegistry(), "1.2.3", max_labelled_sessions=3)
+
+    def live(number: int) -> None:
+        for again in range(20):
+            everything_of(metrics, f"{number}-{again}")
+            metrics.forget_session(f"{number}-{again}", "running")
+
+    everything_of(metrics, "last")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(live, range(8)))
+    assert labelled(metrics) == {"last"}
+    assert value(metrics, "flexpatch_sessions_without_series") == 0
+    everything_of(metrics, "next")
+    assert labelled(metrics) == {"last", "next"}
 
 
 def test_creation_times_are_left_out_of_what_is_scraped(metrics: Metrics) -> None:
