@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from app.telemetry.children import child_memory_family
 from app.telemetry.gpu import gpu_families
 from app.telemetry.metrics import MAX_LABELLED_SESSIONS, Metrics
 
@@ -35,6 +36,8 @@ def _rows() -> Iterator[str]:
         kind = wrapper._type  # noqa: SLF001 - the library tells it nowhere else without samples
         name = f"{wrapper._name}_total" if kind == "counter" else str(wrapper._name)  # noqa: SLF001
         yield _row(name, str(kind), wrapper._labelnames, wrapper._documentation)  # noqa: SLF001
+    memory = child_memory_family()
+    yield _row(memory.name, memory.type, (), memory.documentation)
     for family in gpu_families():
         yield _row(family.name, family.type, ("gpu", "name"), family.documentation)
 

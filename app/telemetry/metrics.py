@@ -17,6 +17,7 @@ from app.core.errors import (
 )
 from app.core.types import FailureAudit
 from app.core.wire import error_code
+from app.telemetry.children import ChildMemoryCollector
 
 SECONDS = (0.001, 0.002, 0.004, 0.008, 0.0167, 0.0333, 0.0667, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bucket edges in seconds, with the periods of 60, 30 and 15 frames a second."""
@@ -89,6 +90,7 @@ class Metrics:
         self._info = self._gauge("build_info", "Always 1; the version is a label.", "version")
         self._info.labels(version).set(1)
         ProcessCollector(registry=registry)
+        registry.register(ChildMemoryCollector())
 
     def _make_frame_metrics(self) -> None:
         self._frames = self._counter(
