@@ -94,6 +94,23 @@ def test_links_lead_to_dashboards_that_there_are() -> None:
         assert set(link["tags"]) <= set(document["tags"])
 
 
+def test_links_to_a_session_say_on_which_instance_since_others_may_have_its_name() -> None:
+    texts = [json.dumps(document) for document in dashboards().values()]
+    texts += [rule["annotations"]["dashboard"] for rule in rules() if "alert" in rule]
+    links = [link for text in texts for link in re.findall(r"/d/flexpatch-session[^\"]*", text)]
+    assert len(links) > 1
+    assert [link for link in links if "var-session=" not in link or "&var-instance=" not in link] == []
+
+
+@all_dashboards
+def test_sessions_of_one_name_on_two_instances_stay_apart(document: dict[str, Any]) -> None:
+    for panel in panels(document):
+        for target in panel["targets"]:
+            levels = [set(re.split(r",\s*", names)) for names in re.findall(r"by \(([^)]*)\)", target["expr"])]
+            assert [names for names in levels if "session" in names and "instance" not in names] == [], panel["title"]
+            assert ("{{session}}" in target["legendFormat"]) <= ("{{instance}}" in target["legendFormat"])
+
+
 def test_files_are_provisioned_where_compose_mounts_them() -> None:
     grafana = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]
     mounts = dict(text.split(":")[:2] for text in grafana["volumes"])

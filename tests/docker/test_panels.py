@@ -76,3 +76,13 @@ def test_a_counter_that_begins_anew_with_its_service_counts_once(
 ) -> None:
     asked = f"round(sum({expression(dashboard, title)}))"
     evaluate(tmp_path, {series: "7x300 0x4 1x60"}, [("28m", asked, 1)])
+
+
+@needs_prometheus
+def test_sessions_of_one_name_on_two_instances_are_shown_apart(tmp_path: Path) -> None:
+    series = {
+        'flexpatch_session_tracks{instance="cpu", session="street"}': "3x20",
+        'flexpatch_session_tracks{instance="gpu", session="street"}': "5x20",
+    }
+    asked = expression("session", "Objects")
+    evaluate(tmp_path, series, [("1m", f"count({asked})", 2), ("1m", f"min({asked})", 3)])
