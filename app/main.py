@@ -140,7 +140,9 @@ def create_app(
 
 def _tracer(settings: Settings) -> Tracer | None:
     """What sends traces, if any are wanted."""
-    return open_tracer(settings.traces_endpoint, settings.traces_share) if settings.traces_endpoint else None
+    if not settings.traces_endpoint:
+        return None
+    return open_tracer(settings.traces_endpoint, settings.traces_share, version(_DISTRIBUTION))
 
 
 @dataclass(frozen=True, slots=True)

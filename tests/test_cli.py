@@ -339,6 +339,20 @@ def test_the_service_says_where_it_is_and_ends_when_told_to(number: signal.Signa
         assert running.wait(10) == 0
 
 
+def test_where_it_is_is_in_the_log_if_that_is_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEXPATCH_LOG_FORMAT", "json")
+    with process(["serve", "--port", "0"]) as running:
+        assert running.stderr is not None
+        told = (json.loads(line) for line in running.stderr)
+        ready = next(line for line in told if line["event"] == "the service is ready")
+        url = ready["about"][0].split()[-1]
+        assert httpx.get(f"{url}/livez").status_code == 200
+        running.send_signal(signal.SIGTERM)
+        assert [json.loads(line)["event"] for line in running.stderr]
+        assert running.stdout is not None
+        assert running.stdout.read() == b""
+
+
 def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2

@@ -29,6 +29,12 @@ _OWN_FAULT = "internal_error"
 _FIRST_OF_OURS = 500
 _LEVELS = {401: logging.INFO, 403: logging.INFO, 429: logging.INFO}
 """Of refusals that an operator may wonder about; the others are between the client and its request."""
+_PLAIN = {
+    "int_parsing": "it must be a whole number",
+    "string_too_short": "it must have {min_length} or more characters",
+    "string_pattern_mismatch": "it must be 1 to 64 letters, digits and . _ -, of which a letter or digit comes first",
+}
+"""For what people type. The one pattern is that of sessions' names."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _TYPE_PREFIX = "urn:flexpatch:problem:"
 
@@ -235,4 +241,6 @@ def _finding(item: Mapping[str, Any]) -> dict[str, str]:
         return {"where": "body", "message": f"not JSON: {item['ctx']['error']} at character {item['loc'][-1]}"}
     if item["loc"] == ("body",) and isinstance(item.get("input"), bytes | str):
         return {"where": "body", "message": "no JSON object; send one with Content-Type: application/json"}
-    return {"where": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])}
+    plain = _PLAIN.get(item["type"])
+    message = plain.format(**item.get("ctx", {})) if plain else str(item["msg"])
+    return {"where": ".".join(str(part) for part in item["loc"]), "message": message}

@@ -1,5 +1,6 @@
 """`flexpatch serve`."""
 
+import logging
 import socket
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from app.config import Settings, load_settings
 from app.core.errors import SettingsError
 from app.main import DEMO_SESSION, Server, create_app
 from app.telemetry.logs import setup_logging
+
+logger = logging.getLogger(__name__)
 
 _ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to reach a service that listens everywhere
 
@@ -63,9 +66,18 @@ class _Service(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
-            for line in _addresses(self._settings, sockets[0].getsockname()[1]):
-                typer.echo(line)
-            sys.stdout.flush()
+            _announce(self._settings, sockets[0].getsockname()[1])
+
+
+def _announce(settings: Settings, port: int) -> None:
+    """Say where the service is: to people on standard output, to what reads JSON in the log."""
+    lines = _addresses(settings, port)
+    if settings.log_format == "json":
+        logger.info("the service is ready", extra={"about": [" ".join(line.split()) for line in lines]})
+        return
+    for line in lines:
+        typer.echo(line)
+    sys.stdout.flush()
 
 
 def _addresses(settings: Settings, port: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from app.ingest.live.process import LiveFrame
 from app.ingest.live.wire import Ended, Failed, Opened
 from app.sessions.model import SessionTools, Stream, StreamSpec
 from app.sessions.state import SessionState
+from app.telemetry.logs import bind_log_context
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ _INTERVAL_SHARE = 0.1
 
 class Fed(Protocol):
     """What a feeder tells its session. All on the feeder's thread."""
+
+    @property
+    def id(self) -> str: ...
 
     def connected(self) -> None:
         """A new connection's first picture is there."""
@@ -61,6 +65,10 @@ class Feeder:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        with bind_log_context(session_id=self._fed.id):
+            self._keep_connected()
+
+    def _keep_connected(self) -> None:
         n_failures = 0
         while not self._stop.is_set():
             began_s = self._clock.now_s()

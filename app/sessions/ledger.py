@@ -3,6 +3,7 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
+from contextvars import Context
 from statistics import median
 
 from app.core.types import Explanation, FrameResult
@@ -115,8 +116,13 @@ class Ledger:
         completed_unix_s: float,
         n_tracks: int,
         n_waiting: int,
+        context: Context | None = None,
     ) -> None:
-        """The frame has its result. The first three times are of the monotonic clock."""
+        """The frame has its result. The first three times are of the monotonic clock.
+
+        Args:
+            context: of the request that brought the frame, whose trace it belongs to.
+        """
         with self._lock:
             self._counts["processed"] += 1
             self._completions_s.append(completed_s)
@@ -146,7 +152,10 @@ class Ledger:
             patches=Counter[tuple[str, bool]]((c.kind, c.is_taken) for c in candidates),
         )
         self._metrics.frame_processed(sample)
-        self._trace(sample)
+        if context:
+            context.run(self._trace, sample)
+        else:
+            self._trace(sample)
 
     def close(self) -> None:
         """Publish nothing more: the session's series are about to go and must not come back."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -70,6 +71,8 @@ class _Pushed:
     stamp: Stamp
     capture: CaptureTime
     future: "Future[ResultRecord]"
+    context: Context
+    """Of the request that it came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,7 @@ class Session:
                 self._mailbox.check_open()
                 stamp = self._timeline.stamp(seq, capture, tools.clock.now_s())
                 taken = capture or CaptureTime(tools.wall_s(), "arrival")
-                self._mailbox.put(_Pushed(data, stamp, taken, future))
+                self._mailbox.put(_Pushed(data, stamp, taken, future, copy_context()))
             except FlexPatchError as error:
                 self._ledger.rejected(error_code(error), is_drop=isinstance(error, QueueFull))
                 raise
@@ -396,6 +399,7 @@ class Session:
             completed_unix_s=completed_unix_s,
             n_tracks=len(objects),
             n_waiting=len(self._mailbox),
+            context=job.context if isinstance(job, _Pushed) else None,
         )
         self.log.append(record)
         return record

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,7 +35,7 @@ class SessionStore:
         """Ends the claim, if there is one; once is enough."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _make_private(path)
             with self._open() as database:
                 database.execute(_TABLE)
         except (OSError, StoreFailed) as error:
@@ -111,3 +111,13 @@ class SessionStore:
             raise StoreFailed(
                 f"The service's record of sessions, {self._path.name}, cannot be used: {error}."
             ) from error
+
+
+def _make_private(path: Path) -> None:
+    """Make a file if there is none, and have nobody else read it: cameras' passwords are in it."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        with suppress(PermissionError):  # it is somebody else's, who lets us write
+            os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)

@@ -125,7 +125,8 @@ class RepeatFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write this one."""
-        about = tuple(getattr(record, name, None) for name in ("session_id", "state"))
+        bound = structlog.contextvars.get_contextvars()
+        about = tuple(getattr(record, name, bound.get(name)) for name in ("session_id", "state"))
         kind = (record.name, record.levelno, str(record.msg), about)
         now_s = self._now_s()
         with self._lock:

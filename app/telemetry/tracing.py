@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from structlog.contextvars import get_contextvars
+
 from app.core.errors import SettingsError
 from app.telemetry.metrics import FrameSample
 
@@ -12,6 +14,7 @@ _NS = 1_000_000_000
 _TIMEOUT_S = 5
 _PATIENCE_S = 2.0
 """At the end, for a collector that does not answer."""
+_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _EXTRA = "pip install 'flexpatch-service[otel]'"
 
 
@@ -50,9 +53,11 @@ class Tracer:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415
 
         return OpenTelemetryMiddleware(
-            app,
+            _naming_routes(app),
             excluded_urls="/(livez|readyz|metrics)$",
             tracer_provider=self.provider,
+            # Paths are the clients' own words; a route names the span once it is known.
+            default_span_details=lambda scope: (scope.get("method", "WebSocket"), {}),
             server_request_hook=_without_query,
             # Streams would have a span for every event.
             exclude_spans=["receive", "send"],
@@ -65,11 +70,31 @@ class Tracer:
         ending.join(_PATIENCE_S)
 
 
+def _naming_routes(app: Any) -> Any:
+    """An ASGI application that gives the span of each request its route's name."""
+    from opentelemetry import trace  # noqa: PLC0415 - optional
+
+    async def named(scope: Any, receive: Any, send: Any) -> None:
+        span = trace.get_current_span()
+        span.set_attributes({"flexpatch.request_id": get_contextvars().get("request_id", "")})
+
+        async def answer(message: Any) -> None:
+            # The span ends with the answer; when that begins, the route is known.
+            route = getattr(scope.get("route"), "path", None)
+            if route and message["type"] in _BEGINNINGS:
+                span.update_name(f"{scope.get('method', 'WebSocket')} {route}")
+                span.set_attribute("http.route", route)
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return named
+
+
 def _without_query(span: Any, scope: Mapping[str, Any]) -> None:
     """Addresses may hold what is nobody else's business."""
     if span is not None and span.is_recording():
-        for name in ("http.url", "http.target"):
-            span.set_attribute(name, scope["path"])
+        span.set_attributes({"http.url": scope["path"], "http.target": scope["path"], "url.query": ""})
 
 
 def _attributes(sample: FrameSample) -> dict[str, str | int | float]:
@@ -84,19 +109,20 @@ def _attributes(sample: FrameSample) -> dict[str, str | int | float]:
     }
 
 
-def open_tracer(endpoint: str, share: float, make_exporter: Callable[[str], Any] | None = None) -> Tracer:
+def open_tracer(endpoint: str, share: float, version: str, make_exporter: Callable[[str], Any] | None = None) -> Tracer:
     """A tracer that sends to a collector.
 
     Args:
         endpoint: of OTLP over HTTP, such as http://collector:4318/v1/traces.
         share: of traces that are kept, 0 to 1.
+        version: of the service.
         make_exporter: takes the endpoint; None: OTLP over HTTP.
     Raises:
         SettingsError: OpenTelemetry's packages are not installed.
     """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         from opentelemetry.sdk.trace.sampling import TraceIdRatioBased  # noqa: PLC0415
@@ -104,7 +130,7 @@ def open_tracer(endpoint: str, share: float, make_exporter: Callable[[str], Any]
         raise SettingsError(f"Traces need OpenTelemetry: {_EXTRA}, or set traces_endpoint to null.") from error
     provider = TracerProvider(
         # Not by what clients say of themselves: anyone could have everything traced.
-        resource=Resource.create({SERVICE_NAME: _SERVICE}),
+        resource=Resource.create({SERVICE_NAME: _SERVICE, SERVICE_VERSION: version}),
         sampler=TraceIdRatioBased(share),
     )
     exporter = make_exporter(endpoint) if make_exporter else OTLPSpanExporter(endpoint=endpoint, timeout=_TIMEOUT_S)

@@ -124,6 +124,19 @@ def test_a_body_that_is_not_json_is_told_as_such(api: Api) -> None:
     assert "not JSON" in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"id": "a b"}, "body.id: it must be 1 to 64 letters, digits and . _ -"),
+        ({"filters": {"classes": [""]}}, "body.filters.classes.0: it must have 1 or more characters"),
+        ({"queue": {"depth": "x"}}, "body.queue.depth: it must be a whole number"),
+    ],
+)
+def test_what_people_type_is_answered_in_plain_words(api: Api, body: dict[str, object], words: str) -> None:
+    answer = api.post("/sessions", json=body)
+    assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
+
+
 def test_refused_input_is_not_repeated_in_the_answer(api: Api) -> None:
     url = "rtsp://admin:hunter2@10.0.0.7/live"
     response = api.post("/sessions", json={"source": {"kind": "rtsp", "url": url, "transport": "pigeon"}})

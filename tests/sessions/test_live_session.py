@@ -1,11 +1,13 @@
 """Sessions that fetch their frames: what becomes of them when cameras fail."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 
 from app.core.errors import SessionFetches, StreamUnauthorised, StreamUnreachable
 from app.core.types import Answer, Size
@@ -49,6 +51,22 @@ def processed(bench: Bench) -> list[tuple[int, float]]:
 
 def is_so(session: Session, state: SessionState) -> Callable[[], bool]:
     return lambda: session.status.state is state
+
+
+def test_the_log_tells_whose_stream_was_opened(start: Open, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    contexts: list[dict[str, object]] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "stream opened":
+            contexts.append(structlog.contextvars.get_contextvars())
+        return True
+
+    caplog.handler.addFilter(note)
+    session = start(ScriptedStream(Opened("h264", 25.0)))
+    wait_until(lambda: bool(contexts))
+    caplog.handler.removeFilter(note)
+    assert contexts == [{"session_id": session.id}]
 
 
 def test_pictures_are_tracked_as_they_come(bench: Bench, start: Open) -> None:

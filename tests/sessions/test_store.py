@@ -55,6 +55,9 @@ def test_what_is_saved_is_there_after_a_restart(path: Path) -> None:
 def test_nobody_else_can_read_the_passwords(path: Path) -> None:
     SessionStore(path).save(FULL)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    SessionStore(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600, "nor those of a file that was there before"
 
 
 def test_what_is_no_record_is_told_at_the_start(path: Path) -> None:

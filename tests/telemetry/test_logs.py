@@ -110,6 +110,10 @@ def test_repeats_of_different_sessions_are_different() -> None:
         seen.append(repeats.filter(record))
     record.state = "stopped"
     assert seen == [True, False, True]
+    record = logging.LogRecord("a", logging.INFO, "", 0, "opened", None, None)
+    for session_id, is_new in (("c", True), ("d", True), ("c", False)):
+        with bind_log_context(session_id=session_id):
+            assert repeats.filter(record) is is_new
     assert repeats.filter(record)
 
 

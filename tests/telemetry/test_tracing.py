@@ -2,11 +2,12 @@
 
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 
 from app.core.errors import SettingsError
-from app.telemetry.tracing import open_tracer
+from app.telemetry.tracing import Tracer, open_tracer
 from tests.api.conftest import api_for
 from tests.sessions.fakes import Bench
 from tests.telemetry.test_metrics import SAMPLE
@@ -22,7 +23,7 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 def test_a_frame_is_a_span_with_its_stages_one_after_the_other() -> None:
     exporter = InMemorySpanExporter()
-    tracer = open_tracer("http://collector", 1.0, lambda _: exporter)
+    tracer = open_tracer("http://collector", 1.0, "0.1", lambda _: exporter)
     tracer.frame(replace(SAMPLE, completed_unix_s=1000.0))
     tracer.close()
     spans = by_name(exporter)
@@ -40,7 +41,7 @@ def test_a_frame_is_a_span_with_its_stages_one_after_the_other() -> None:
 
 def test_only_a_share_is_kept() -> None:
     exporter = InMemorySpanExporter()
-    tracer = open_tracer("http://collector", 0.0, lambda _: exporter)
+    tracer = open_tracer("http://collector", 0.0, "0.1", lambda _: exporter)
     for _ in range(50):
         tracer.frame(SAMPLE)
     tracer.close()
@@ -49,20 +50,34 @@ def test_only_a_share_is_kept() -> None:
 
 def test_the_service_traces_frames_and_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = InMemorySpanExporter()
-    monkeypatch.setattr(
-        "app.main.open_tracer", lambda endpoint, share: open_tracer(endpoint, share, lambda _: exporter)
-    )
+
+    def make_tracer(endpoint: str, share: float, release: str) -> Tracer:
+        return open_tracer(endpoint, share, release, lambda _: exporter)
+
+    monkeypatch.setattr("app.main.open_tracer", make_tracer)
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup")
     with api_for(Bench(), traces_endpoint="http://127.0.0.1:1/v1/traces", traces_share=1.0) as api:
         api.open()
-        api.push()
+        api.push(X_Request_Id="one-request")
         api.get("/livez")
-    names = [span.name for span in exporter.get_finished_spans()]
-    assert "frame" in names
-    assert any(name.startswith("POST") for name in names)
-    assert not any("livez" in name for name in names)
+        api.get("/sessions/hush?token=hush")
+    spans = by_name(exporter)
+    assert set(spans) >= {"frame", "decode", "POST /sessions", "GET /sessions/{session_id}"}
+    assert not any("livez" in name or "hush" in name for name in spans)
+    pushed = spans["POST /sessions/{session_id}/frames"]
+    assert pushed.context is not None
+    assert spans["frame"].parent is not None
+    assert spans["frame"].parent.span_id == pushed.context.span_id, "a frame belongs to the request that brought it"
+    assert pushed.attributes is not None
+    assert pushed.attributes["http.route"] == "/sessions/{session_id}/frames"
+    assert pushed.attributes["flexpatch.request_id"] == "one-request"
+    assert pushed.resource.attributes["service.version"] == version("flexpatch-service")
+    asked = spans["GET /sessions/{session_id}"].attributes
+    assert asked is not None
+    assert [name for name, value in asked.items() if "token" in str(value)] == []
 
 
 def test_without_the_packages_the_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"pip install 'flexpatch-service\[otel\]'"):
-        open_tracer("http://collector", 1.0)
+        open_tracer("http://collector", 1.0, "0.1")
