@@ -166,6 +166,41 @@ def test_candidates_are_sorted_by_any_column(modules: Modules) -> None:
     assert modules.run("explain", "sorted", script) == ["otf", "oft", "oft", "fot", "tof", "fto", "tfo"]
 
 
+def test_a_list_that_is_sorted_anew_keeps_its_focus_and_moves_only_what_changed_its_place(modules: Modules) -> None:
+    script = """
+      const orders = (rest) => rest.length
+        ? rest.flatMap((one) => orders(rest.filter((other) => other !== one)).map((order) => [one, ...order])) : [[]];
+      const list = el("ul");
+      document.body.append(list);
+      const make = (item) => el("li", {}, el("button", {}, item));
+      const draw = (items) => keyed(list, items, (item) => item, make, () => {});
+      const wrong = [];
+      for (const order of orders(["a", "b", "c", "d", "x"])) {
+        for (const focused of ["a", "b", "c", "d", null]) {
+          list.replaceChildren();
+          draw(["a", "b", "gone", "c", "d"]);
+          const button = list.querySelector(`[data-key="${focused}"] button`);
+          button?.focus();
+          draw(order);
+          if (list.textContent !== order.join("")) wrong.push([order, list.textContent]);
+          if (button && document.activeElement !== button) wrong.push([order, focused]);
+          document.activeElement.blur();
+        }
+      }
+      const moves = (before, after) => {
+        list.replaceChildren();
+        draw([...before]);
+        const observer = new MutationObserver(() => {});
+        observer.observe(list, {childList: true});
+        draw([...after]);
+        const added = observer.takeRecords().flatMap((record) => [...record.addedNodes]);
+        return added.map((node) => node.textContent).join("");
+      };
+      return [wrong, moves("abcde", "bcdea"), moves("abcde", "eabcd"), moves("abcde", "abcde"), moves("abc", "axbc")];
+    """
+    assert modules.run("dom", "el, keyed", script) == [[], "a", "e", "", "x"]
+
+
 def test_problems_go_to_their_fields(modules: Modules) -> None:
     script = """
       const said = {};

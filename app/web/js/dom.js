@@ -35,18 +35,48 @@ export function announce(text) {
 /** Keep one child of `parent` for each item, in their order; elements that stay keep focus and state. */
 export function keyed(parent, items, key, make, update) {
   const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
-  let place = parent.firstElementChild;
-  for (const item of items) {
+  const children = items.map((item) => {
     const name = String(key(item));
-    let child = known.get(name);
+    const child = known.get(name) ?? make(item);
     known.delete(name);
-    if (!child) {
-      child = make(item);
-      child.dataset.key = name;
-    }
+    child.dataset.key = name;
     update(child, item);
-    if (child === place) place = place.nextElementSibling;
-    else parent.insertBefore(child, place);
-  }
+    return child;
+  });
   for (const child of known.values()) child.remove();
+  arrange(parent, children);
+}
+
+/** An element that is moved loses the focus, so the one that has it stays, and the others are put round it. */
+function arrange(parent, children) {
+  const places = new Map([...parent.children].map((child, place) => [child, place]));
+  const focused = children.find((child) => child.contains(document.activeElement));
+  const settled = longestInOrder(children, places, focused);
+  let next = null;
+  for (const child of children.toReversed()) {
+    if (!settled.has(child)) parent.insertBefore(child, next);
+    next = child;
+  }
+}
+
+/** As many as possible of the children whose order is right already, with `pinned` among them if there is one. */
+function longestInOrder(children, places, pinned) {
+  const runs = [];
+  let isPast = false;
+  for (const child of children) {
+    const place = places.get(child);
+    if (place === undefined) continue;
+    if (child === pinned) isPast = true;
+    // Who stands on the wrong side of the pinned one cannot stay.
+    else if (pinned && isPast !== place > places.get(pinned)) continue;
+    const before = longest(runs.filter((run) => run.place < place));
+    runs.push({ child, place, before, length: 1 + (before?.length ?? 0) });
+  }
+  const found = new Set();
+  for (let run = longest(runs); run; run = run.before) found.add(run.child);
+  return found;
+}
+
+function longest(runs) {
+  return runs.reduce((best, run) => (best && best.length >= run.length ? best : run), null);
 }
