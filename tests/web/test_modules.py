@@ -148,6 +148,20 @@ def test_sessions_in_trouble_come_first_and_names_sort_as_people_do(modules: Mod
     ]
 
 
+def test_why_a_session_is_in_its_state_is_told_once_and_without_a_second_age(modules: Modules) -> None:
+    script = """
+      const why = (state, reason, detail) => whyOf({state, reason, error: detail ? {detail} : null});
+      return [why("stale", "No frame for 5 s."), why("backoff", "Again in 2 s.", "It refused."),
+              why("backoff", "It refused. Again in 2 s.", "It refused."), why("failed", "Refused.", "Refused. Gone.")];
+    """
+    assert modules.run("overview", "whyOf", script) == [
+        "No new frame comes.",
+        "Again in 2 s. It refused.",
+        "It refused. Again in 2 s.",
+        "Refused. Gone.",
+    ]
+
+
 def test_addresses_name_sessions(modules: Modules) -> None:
     script = """
       const hashes = ["", "#/", "#/sessions/a.b-c", "#/sessions/a%20b", "#/sessions/", "#/sessions/%", "#/x"];

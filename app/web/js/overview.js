@@ -178,7 +178,9 @@ export function showState(element, state) {
 }
 
 /** Why a session is in its state; the reason often holds the error already. */
-export function whyOf({ reason, error }) {
+export function whyOf({ state, reason, error }) {
+  // The reason names how long was waited when that began, which contradicts the age that grows beside it.
+  if (state === "stale") return "No new frame comes.";
   if (!error || reason.includes(error.detail)) return reason;
   return error.detail.includes(reason) ? error.detail : `${reason} ${error.detail}`;
 }
