@@ -219,6 +219,20 @@ def test_a_telephone_shows_everything_without_scrolling_sideways(browser: "Brows
         assert browser.driver.execute_script("return document.documentElement.scrollWidth") == 360
 
 
+def test_on_a_narrow_telephone_a_long_address_leaves_labels_in_one_piece(browser: "Browser", site: Site) -> None:
+    source = {"kind": "rtsp", "url": f"rtsp://127.0.0.1:9/{'stream-of-the-camera-' * 8}"}
+    httpx.post(f"{site.url}/sessions", json={"id": "long", "source": source}).raise_for_status()
+    try:
+        browser.resize(320, 700)
+        browser.open(f"{site.url}/#/sessions/long")
+        browser.until(lambda: "camera-" in browser.find(".facts .fact-source dd").text)
+        heights = [browser.find(f".facts .fact-{name} dt").size["height"] for name in ("source", "fps")]
+        assert heights[0] == heights[1]
+        assert browser.driver.execute_script("return document.documentElement.scrollWidth") == 320
+    finally:
+        httpx.delete(f"{site.url}/sessions/long")
+
+
 def test_dark_is_as_the_system_has_it_or_as_was_chosen(browser: "Browser", site: Site) -> None:
     def ground() -> int:
         script = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
