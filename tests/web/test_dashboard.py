@@ -37,6 +37,27 @@ ANSWER_LATE = """
     return answer;
   };
 """
+CAPTIONS = """
+  const said = [];
+  const [words, past] = [document.querySelector(".caption-words"), document.querySelector("#past")];
+  for (const end = performance.now() + 4000; performance.now() < end;) {
+    await new Promise((done) => requestAnimationFrame(done));
+    said.push([words.textContent, past.textContent]);
+  }
+  return said;
+"""
+NO_MORE_LOOKS = """
+  const ask = window.fetch;
+  const isAhead = () => {
+    const told = document.querySelector(".explain-summary").textContent;
+    return !told.startsWith(`Frame ${document.querySelector("#session").dataset.look}:`);
+  };
+  window.fetch = async (...request) => {
+    window.isOver ||= isAhead();
+    if (window.isOver && String(request[0]).includes("/explain/")) throw new TypeError("No look comes any more.");
+    return ask(...request);
+  };
+"""
 DEAF = """
   const isSeen = (element) => element.checkVisibility({visibilityProperty: true}) && !element.closest("[inert]");
   const all = document.querySelectorAll("a[href], button, input, select, summary, [tabindex]");
@@ -96,6 +117,28 @@ def test_a_session_is_seen_live_with_what_the_detector_looks_at(browser: "Browse
     browser.until(lambda: browser.data("seq") > first + 15)
     assert browser.data("look") == held
     assert browser.find(".chart-figure").text.endswith("ms")
+
+
+def test_the_caption_says_which_earlier_frame_the_patches_are_of(browser: "Browser", site: Site) -> None:
+    open_demo(browser, site)
+    said = [(int(words.split()[1].rstrip(":")), past) for words, past in browser.run(CAPTIONS)]
+    ages = {seq - int(past.removeprefix("Faded: patches of frame ")) for seq, past in said if past}
+    assert ages, "patches can be seen for longer than one frame"
+    assert ages <= set(range(1, 10))
+    browser.click("#layer-patches")
+    browser.until(lambda: not browser.find("#past").text)
+    browser.click("#layer-patches")
+    browser.click("#hold")
+    browser.until(lambda: "held" in browser.text(".caption-words"))
+    assert not browser.find("#past").text, "a look that is held is shown on its own frame"
+
+
+def test_after_the_last_look_the_table_tells_of_it_as_the_canvas_does(browser: "Browser", site: Site) -> None:
+    open_demo(browser, site)
+    browser.driver.execute_script(NO_MORE_LOOKS)
+    browser.until(lambda: browser.driver.execute_script("return window.isOver"))
+    browser.until(lambda: f"Frame {browser.data('look')}: " in browser.text(".explain-summary"))
+    assert f"Frame {browser.data('look')}: " in browser.text(".look-caption")
 
 
 def test_the_explanation_says_why_and_shows_where(browser: "Browser", site: Site) -> None:

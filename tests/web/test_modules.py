@@ -86,6 +86,25 @@ def test_patches_lie_on_the_canvas_where_the_explanation_says(modules: Modules) 
     assert modules.run("canvas", "placements", script) == [[[50, 100, 100, 200], [10, 20, 50, 100]]]
 
 
+def test_patches_of_an_earlier_frame_are_drawn_weaker_and_named(modules: Modules) -> None:
+    script = """
+      const context = new OffscreenCanvas(100, 100).getContext("2d", {willReadFrequently: true});
+      const strength = (seq, look) => {
+        paintFrame(context, {size: [100, 100], seq, look}, {patches: true});
+        return context.getImageData(50, 50, 1, 1).data[3];
+      };
+      const taken = {seq: 7, candidates: [{kind: "object", box: [0, 0, 100, 100], is_taken: true}]};
+      const left = {seq: 7, candidates: [{...taken.candidates[0], is_taken: false}]};
+      const [own, past] = [strength(7, taken), strength(9, taken)];
+      const words = [[7, taken], [9, taken], [9, left], [9, null]].map(([seq, look]) => pastWords({seq, look}));
+      return [own > 30, past > 5, past < own / 2, strength(9, left), words];
+    """
+    assert modules.run("overlay", "paintFrame, pastWords", script) == [
+        *(True, True, True, 0),
+        ["", "Faded: patches of frame 7", "", ""],
+    ]
+
+
 def test_history_keeps_two_minutes_and_knows_what_was_saved(modules: Modules) -> None:
     script = """
       const history = new History();

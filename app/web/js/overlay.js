@@ -5,12 +5,15 @@ import { KIND_COLOURS, classColour } from "./colours.js";
 /** Fainter objects are guesses; they are drawn only on demand. */
 export const LEAST_SCORE = 0.25;
 const HALO = "rgba(0, 0, 0, 0.55)";
+/** How strong patches of an earlier frame are. */
+const FADED = 0.4;
 
 /**
  * Draw a frame and what is known of it.
  *
  * @param context of a canvas whose size is that of the view, in device pixels.
- * @param scene `{bitmap, size, objects, trails, candidates, highlight}`; size is the frame's, in its own pixels.
+ * @param scene `{bitmap, size, seq, objects, trails, look, highlight}`; size is the frame's, in its own pixels; a look
+ *   `{seq, candidates}` of an earlier frame is drawn weaker than one of this frame.
  * @param show which layers: `{boxes, trails, labels, patches, faint}`.
  */
 export function paintFrame(context, scene, show, density = 1) {
@@ -19,13 +22,24 @@ export function paintFrame(context, scene, show, density = 1) {
   context.clearRect(0, 0, width, height);
   if (scene.bitmap) context.drawImage(scene.bitmap, 0, 0, width, height);
   const pen = { context, scale, density };
-  if (show.patches) for (const patch of scene.candidates ?? []) if (patch.is_taken) paintPatch(pen, patch);
+  if (show.patches) for (const patch of patchesOf(scene)) paintPatch(pen, patch, isPast(scene) ? FADED : 1);
   const objects = visible(scene.objects ?? [], show.faint);
   if (show.trails && scene.trails)
     for (const object of objects) paintTrail(pen, object, scene.trails.of(object.track_id));
   if (show.boxes) for (const object of objects) paintBox(pen, object);
   if (show.labels) paintLabels(pen, objects);
   if (scene.highlight) paintHighlight(pen, scene.highlight);
+}
+
+function patchesOf({ look }) {
+  return look?.candidates.filter((candidate) => candidate.is_taken) ?? [];
+}
+
+const isPast = ({ seq, look }) => look.seq !== seq;
+
+/** Which earlier frame the patches are of that are drawn; empty if there are none, or they are this frame's. */
+export function pastWords(scene) {
+  return patchesOf(scene).length && isPast(scene) ? `Faded: patches of frame ${scene.look.seq}` : "";
 }
 
 /** Objects that are drawn, surest last, so that they lie on top. */
@@ -64,13 +78,14 @@ function paintTrail({ context, scale, density }, object, points) {
 }
 
 /** A patch is a tinted area with corners, as a viewfinder has: nothing else looks like it. */
-export function paintPatch({ context, scale, density }, patch) {
+function paintPatch({ context, scale, density }, patch, strength) {
   const [x, y, width, height] = rectangle(patch.box, scale);
   context.fillStyle = KIND_COLOURS[patch.kind];
-  context.globalAlpha = patch.kind === "frame" ? 0.05 : 0.14;
+  context.globalAlpha = strength * (patch.kind === "frame" ? 0.05 : 0.14);
   context.fillRect(x, y, width, height);
-  context.globalAlpha = 1;
+  context.globalAlpha = strength;
   paintCorners({ context, density }, [x, y, width, height], KIND_COLOURS[patch.kind]);
+  context.globalAlpha = 1;
 }
 
 export function paintCorners({ context, density }, [x, y, width, height], colour) {

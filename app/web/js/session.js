@@ -22,6 +22,8 @@ import { zoneEditor } from "./zones.js";
 const PERIOD_MS = 2000;
 const CHARTS_MS = 500;
 const TABLE_MS = 1000;
+/** Patches stay on the picture for so many frames after theirs: on a single one nobody would see them. */
+const LINGER_FRAMES = 10;
 /** How wide the pictures are asked for: enough for the canvas to be put together, little enough to be sent. */
 const WIDTHS = [640, 960, 1280];
 
@@ -47,6 +49,7 @@ class SessionView {
     this.feedEnd = null;
     this.isAsking = false;
     this.table_ms = -Infinity;
+    this.tableTimer = null;
     this.tabled = 0;
 
     this.stage = stage(signal);
@@ -87,6 +90,7 @@ class SessionView {
     const timer = setInterval(() => this.drawCharts(), CHARTS_MS);
     signal.addEventListener("abort", () => {
       clearInterval(timer);
+      clearTimeout(this.tableTimer);
       this.picture?.release();
       this.newest?.bitmap?.close();
     });
@@ -194,10 +198,10 @@ class SessionView {
 
   drawLive() {
     if (!this.current) return;
-    const isFresh =
-      this.newest && this.current.result.seq - this.newest.seq < 10 && this.current.result.seq >= this.newest.seq;
-    this.stage.show({ ...this.current, candidates: isFresh ? this.newest.explanation.candidates : [] });
-    this.stage.say(captionOf(this.current.result));
+    const { result } = this.current;
+    const age = this.newest ? result.seq - this.newest.seq : -1;
+    const look = age >= 0 && age < LINGER_FRAMES ? this.newest.explanation : null;
+    this.stage.show({ ...this.current, seq: result.seq, look }, captionOf(result));
   }
 
   looked(look) {
@@ -216,8 +220,17 @@ class SessionView {
     this.panel.show(look);
     this.element.dataset.look = look.seq;
     before?.bitmap?.close();
-    // Rows that change several times a second cannot be read.
-    if (this.holders.size || performance.now() > this.table_ms + TABLE_MS) this.showTable(look);
+    if (this.holders.size) this.showTable(look);
+    else this.showTableSoon();
+  }
+
+  /** Rows that change several times a second cannot be read; the newest look comes into the table all the same. */
+  showTableSoon() {
+    const show = () => {
+      this.tableTimer = null;
+      if (!this.holders.size) this.showTable(this.newest);
+    };
+    this.tableTimer ??= setTimeout(show, Math.max(0, this.table_ms + TABLE_MS - performance.now()));
   }
 
   /** Rows that are there already stay, and so does the focus on one of them. */
@@ -240,7 +253,10 @@ class SessionView {
     const wasHeld = this.holders.size > 0;
     this.holders[isHeld ? "add" : "delete"](name);
     this.panel.held(this.holders.has("button"));
-    if (!this.holders.size) this.drawLive();
+    if (!this.holders.size) {
+      this.drawLive();
+      this.showTableSoon();
+    }
     // The table is a moment behind; who reads it wants the look that it tells of.
     else if (!wasHeld && name === "table") void this.turnTo(this.tabled);
     else if (!wasHeld) this.showHeld();
@@ -249,14 +265,15 @@ class SessionView {
   showHeld() {
     const look = this.newest;
     this.showTable(look);
-    this.stage.show({
+    const scene = {
       size: look.size,
       bitmap: look.bitmap,
+      seq: look.seq,
       objects: look.result?.objects ?? [],
-      candidates: look.explanation.candidates,
+      look: look.explanation,
       highlight: this.highlighted,
-    });
-    this.stage.say(`Frame ${look.seq}, held.`);
+    };
+    this.stage.show(scene, `Frame ${look.seq}, held.`);
   }
 
   highlight(candidate) {

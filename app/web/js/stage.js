@@ -1,7 +1,7 @@
 // The picture of a session, with what is drawn over it.
 
 import { el, say, svg } from "./dom.js";
-import { paintFrame } from "./overlay.js";
+import { paintFrame, pastWords } from "./overlay.js";
 
 const LAYERS = [
   { key: "boxes", name: "Boxes", isOn: true },
@@ -13,7 +13,7 @@ const LAYERS = [
 ];
 const KEPT = "flexpatch-layers";
 
-/** The stage: `show(scene)` draws; a scene's bitmap stays its giver's, and must live until the next one. */
+/** The stage: `show(scene, text)` draws; a scene's bitmap stays its giver's, and must live until the next one. */
 export function stage(signal) {
   const canvas = el("canvas", { class: "stage-canvas", role: "img", "aria-label": "The camera's picture" });
   const drawing = svg("svg", {
@@ -23,7 +23,9 @@ export function stage(signal) {
     "aria-label": "Zones and masks",
   });
   const note = el("p", { class: "stage-note" });
-  const caption = el("figcaption", { class: "stage-caption" }, "Waiting for a picture…");
+  const words = el("span", { class: "caption-words" }, "Waiting for a picture…");
+  const past = el("span", { class: "caption-past", id: "past" });
+  const caption = el("figcaption", { class: "stage-caption" }, words, past);
   const frame = el("div", { class: "stage-frame" }, canvas, drawing, note);
   const layers = readLayers();
   const toolbar = el(
@@ -57,6 +59,9 @@ export function stage(signal) {
     const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * density));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     paintFrame(canvas.getContext("2d"), scene, layers, density);
+    say(words, scene.text);
+    canvas.setAttribute("aria-label", `The camera's picture. ${scene.text}`);
+    say(past, layers.patches ? pastWords(scene) : "");
   }
 
   const observer = new ResizeObserver(redraw);
@@ -80,18 +85,15 @@ export function stage(signal) {
       frame.style.setProperty("max-width", `calc(72vh * ${width / height})`);
       drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
     },
-    show(next) {
-      scene = next;
+    /** What is drawn and what is said of it change together. */
+    show(next, text) {
+      scene = { ...next, text };
       redraw();
     },
     highlight(candidate) {
       if (!scene) return;
       scene = { ...scene, highlight: candidate };
       redraw();
-    },
-    say(text) {
-      say(caption, text);
-      canvas.setAttribute("aria-label", `The camera's picture. ${text}`);
     },
     note(text) {
       say(note, text);
