@@ -249,6 +249,53 @@ def test_a_camera_is_added_changed_and_removed(browser: "Browser", site: Site, c
     assert httpx.get(f"{site.url}/sessions/door").status_code == 404
 
 
+def test_zones_that_are_not_saved_are_not_left_without_a_question(browser: "Browser", site: Site) -> None:
+    def is_shown(view: str) -> bool:
+        return browser.find("#main").get_attribute("data-view") == view and not browser.all("dialog")
+
+    def may_close() -> bool:
+        script = "return dispatchEvent(new Event('beforeunload', {cancelable: true}))"
+        return bool(browser.driver.execute_script(script))
+
+    browser.open(f"{site.url}/#/")
+    browser.click("#sessions .card a")
+    browser.until(lambda: browser.data("seq") > 0)
+    browser.click("#tab-zones")
+    assert may_close()
+    browser.click("#add-zone")
+    assert not may_close()
+    browser.click(".back")
+    assert browser.driver.switch_to.active_element.text == "Cancel"
+    browser.press(ESCAPE)
+    browser.until(lambda: is_shown("session") and browser.driver.current_url.endswith(DEMO))
+    assert "back" in (browser.driver.switch_to.active_element.get_attribute("class") or "")
+    assert browser.find(".area-list input").get_attribute("value") == "zone 1"
+    browser.driver.back()
+    browser.find("dialog")
+    browser.press(ENTER)
+    browser.until(lambda: is_shown("session") and browser.driver.current_url.endswith(DEMO))
+    browser.driver.execute_script("location.hash = '#/sessions/other'")
+    browser.find("dialog")
+    browser.press(ESCAPE)
+    browser.until(lambda: is_shown("session") and browser.driver.current_url.endswith(DEMO))
+    browser.driver.execute_script("location.hash = '#/sessions/other'")
+    browser.click("#confirm")
+    browser.until(lambda: browser.driver.title.startswith("other"))
+    assert browser.driver.switch_to.active_element.text == "other"
+    assert may_close()
+    browser.driver.back()
+    browser.until(lambda: browser.driver.title.startswith("demo"))
+    assert not browser.all("dialog")
+    browser.click("#tab-zones")
+    browser.click("#draw-zone")
+    browser.click_at(".stage-areas", (0.2, 0.2), (0.6, 0.2), (0.6, 0.8))
+    assert not may_close(), "a sketch that could be closed"
+    browser.click(".back")
+    browser.click("#confirm")
+    browser.until(lambda: is_shown("overview"))
+    assert not site.get("/sessions/demo")["filters"]["zones"]
+
+
 def test_a_telephone_shows_everything_without_scrolling_sideways(browser: "Browser", site: Site) -> None:
     browser.resize(360, 740)
     for address in ("/#/", DEMO):

@@ -1,11 +1,20 @@
 // Which view is shown: #/ or #/sessions/ID. A view that is left is aborted.
 
+import { mayLeave } from "./leaving.js";
+
 /**
  * @param views `{overview, session}`: functions of an element, a signal, and for a session its id.
  */
 export function route(main, views) {
   let now = null;
+  let shown = null;
+  // Which of the tab's entries is shown, kept with the entry: it tells how far back the view is that was left.
+  let place = 0;
+  let isAsking = false;
   const show = () => {
+    shown = location.hash;
+    place = placeNow();
+    history.replaceState({ place }, "");
     now?.abort();
     now = new AbortController();
     main.replaceChildren();
@@ -16,9 +25,21 @@ export function route(main, views) {
     if (id) views.session(main, now.signal, id);
     else views.overview(main, now.signal);
   };
-  addEventListener("hashchange", () => {
+  /** A link makes an entry behind the one that is shown. */
+  const placeNow = () => history.state?.place ?? place + 1;
+  const follow = () => {
     show();
     main.querySelector("h1")?.focus();
+  };
+  addEventListener("hashchange", async () => {
+    // Whoever stayed comes back to what is shown already.
+    if (isAsking || location.hash === shown) return;
+    isAsking = true;
+    const isLeaving = await mayLeave();
+    isAsking = false;
+    if (location.hash === shown) return;
+    if (isLeaving) follow();
+    else history.go(place - placeNow());
   });
   show();
 }

@@ -7,6 +7,7 @@ import { announce, el, say } from "./dom.js";
 import { explainTable } from "./explain.js";
 import { feed } from "./feed.js";
 import { History } from "./history.js";
+import { guardLeaving } from "./leaving.js";
 import { lookPanel } from "./look.js";
 import { Looks } from "./looks.js";
 import { visible } from "./overlay.js";
@@ -48,6 +49,7 @@ class SessionView {
     this.wanted = null;
     this.feedEnd = null;
     this.isAsking = false;
+    this.isRemoved = false;
     this.table_ms = -Infinity;
     this.tableTimer = null;
     this.tabled = 0;
@@ -87,6 +89,7 @@ class SessionView {
   begin() {
     const { signal } = this;
     keepAsking(PERIOD_MS, signal, (visible) => this.ask(visible));
+    guardLeaving(signal, () => !this.isRemoved && this.zones.isUnsaved);
     const timer = setInterval(() => this.drawCharts(), CHARTS_MS);
     signal.addEventListener("abort", () => {
       clearInterval(timer);
@@ -322,6 +325,7 @@ class SessionView {
     if (!(await confirmed(`Remove ${this.id}?`, question, "Remove"))) return;
     try {
       await change("DELETE", path(this.id), null, this.signal);
+      this.isRemoved = true;
       announce(`${this.id} was removed.`);
       location.hash = "#/";
     } catch (error) {

@@ -88,6 +88,11 @@ class ZoneEditor {
     this.#show(found, this.#selected < found.length ? this.#selected : -1);
   }
 
+  /** Something was drawn or changed, and not saved. */
+  get isUnsaved() {
+    return this.#isChanged || this.sketch.canClose;
+  }
+
   setOpen(isOpen) {
     this.#isOpen = isOpen;
     if (!isOpen && this.sketch.isActive) this.sketch.end();
