@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route
 
-from app.api import frames, health, live, openapi, pages, preview, problems, results, sessions, websocket
+from app.api import frames, health, live, openapi, pages, preview, problems, results, sessions, websocket, whoami
 from app.api.auth import AuthMiddleware, Token, is_loopback, parse_tokens
 from app.api.limits import CreationLimit
 from app.api.middleware import BodyLimitMiddleware, OriginMiddleware, RequestMiddleware, SecurityHeadersMiddleware
@@ -79,7 +79,7 @@ MakePipeline = Callable[[Detector, PipelineConfig], FramePipeline]
 DEMO_SESSION = "demo"
 DEMO_STREET = "synthetic:1280x720@10?objects=20&seed=7"
 _DISTRIBUTION = "flexpatch-service"
-_ROUTED = (frames, sessions, websocket, live, results, preview, health, pages)
+_ROUTED = (frames, sessions, websocket, live, results, preview, health, whoami, pages)
 """Frames first: the busiest route is the first to be compared with a request's path."""
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _SESSIONS_AT_ONCE = 50
@@ -302,6 +302,7 @@ def _build(
             {"name": "results", "description": "Results for those who did not push the frame."},
             {"name": "preview", "description": "Annotated pictures."},
             {"name": "health", "description": "Health and measurements."},
+            {"name": "access", "description": "Who one is to the service."},
         ],
     )
     app.state.services = services

@@ -37,6 +37,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _FRAMES = re.compile(r"/sessions/[^/]+/(frames|ws)")
 _WATCHED = re.compile(r"/sessions/[^/]+/live")
 _BEARER_PROTOCOL = "bearer."
+_STATE = "token"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flexpatch"'}
 
 
@@ -108,6 +109,11 @@ def needed_role(method: str, path: str) -> Role | None:
     return "read" if is_reading else "admin"
 
 
+def token_of(scope: Scope) -> Token | None:
+    """Whose request it is; None: nobody was asked."""
+    return cast("Token | None", scope.get("state", {}).get(_STATE))
+
+
 class AuthMiddleware:
     """Lets requests through that have a token of a sufficient role."""
 
@@ -128,6 +134,7 @@ class AuthMiddleware:
         except HTTPException as error:
             await problems.refuse(problems.response(error, scope["path"]), scope, receive, send)
             return
+        scope.setdefault("state", {})[_STATE] = token
         with bind_log_context(token=token.name):
             await self._app(scope, receive, send)
 

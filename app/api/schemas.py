@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.auth import Role
 from app.core.types import CaptureSource, Origin, PatchKind, VisionPlace, WorkMode
 from app.sessions.state import SessionState
 from app.sessions.timeline import LAST_SEQ
@@ -405,6 +406,13 @@ class ExplanationModel(_Out):
     canvas: tuple[int, int] | None
     reason: str = Field(description="Why this canvas, or none.")
     candidates: list[CandidateModel]
+
+
+class WhoModel(_Out):
+    """Who asks."""
+
+    name: str | None = Field(description="The token's name; null where the service asks for none.", examples=["ops"])
+    role: Role = Field(description="What the token allows; admin where none is asked for.")
 
 
 class CheckModel(_Out):

@@ -40,6 +40,7 @@ REQUESTS = [
     ("GET", "/sessions", "read"),
     ("GET", "/sessions/a", "read"),
     ("GET", "/metrics", "read"),
+    ("GET", "/whoami", "read"),
     ("GET", "/sessions/a/results", "read"),
     ("POST", "/sessions/a/frames", "push"),
     ("PATCH", "/sessions/a", "admin"),
@@ -71,6 +72,16 @@ def test_without_a_known_token_nobody_gets_in_and_the_answer_says_what_to_send(g
     assert answer.headers["www-authenticate"].startswith('Bearer realm="flexpatch"')
     assert "secret" not in answer.text
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_sends_a_token_can_ask_for_its_name_and_role(guarded: Api, role: Role) -> None:
+    answer = guarded.get("/whoami", headers=bearer(role))
+    assert answer.json() == {"name": f"{role}-token", "role": role}
+
+
+def test_where_nobody_is_asked_everybody_may_do_everything(api: Api) -> None:
+    assert api.get("/whoami", headers=bearer("read")).json() == {"name": None, "role": "admin"}
 
 
 def test_the_schemes_name_may_be_written_in_any_case(guarded: Api) -> None:

@@ -32,6 +32,7 @@ ROUTES = [
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    ("GET", "/whoami"),
 ]
 ENDLESS = {
     ("GET", "/sessions/{session_id}/results/stream"),

@@ -77,6 +77,7 @@ def test_openapi_documents_every_route_with_its_problems(api: Api) -> None:
         "/livez",
         "/readyz",
         "/metrics",
+        "/whoami",
     } == set(paths)
     push = paths["/sessions/{session_id}/frames"]["post"]
     assert {"image/jpeg", "image/png", "image/webp", "multipart/form-data"} <= set(push["requestBody"]["content"])
