@@ -34,6 +34,29 @@ export function giveToken() {
   return renewed(sessionStorage.getItem(TOKEN), "");
 }
 
+/** The person wants to use another token: asks until one is known. Resolves to whether there is one. */
+export async function changeToken() {
+  let problem = null;
+  for (;;) {
+    const token = cleaned(await askForToken(problem?.message ?? "", problem !== null));
+    if (!token) return false;
+    problem = await problemWith(token);
+    if (problem) continue;
+    sessionStorage.setItem(TOKEN, token);
+    return true;
+  }
+}
+
+/** The token that is in use stays until the service knows the other one. */
+async function problemWith(token) {
+  try {
+    const response = await send("/whoami", { headers: {}, token });
+    return response.ok ? null : await problemOf(response);
+  } catch (error) {
+    return error;
+  }
+}
+
 export const path = (id, rest = "") => `/sessions/${encodeURIComponent(id)}${rest}`;
 
 /** A response with a good status; asks for a token where one is wanted, and tries again. */
@@ -95,9 +118,7 @@ async function renewed(used, detail) {
   question ??= askForToken(detail, used !== null).finally(() => {
     question = null;
   });
-  const given = await question;
-  // A header takes no other characters, and a person may have copied some along.
-  const token = given && given.replace(/[^\x21-\x7e]/g, "");
+  const token = cleaned(await question);
   if (!token) {
     isDeclined = true;
     tellLocked();
@@ -106,6 +127,9 @@ async function renewed(used, detail) {
   sessionStorage.setItem(TOKEN, token);
   return true;
 }
+
+/** A header takes no other characters, and a person may have copied some along. */
+const cleaned = (given) => given && given.replace(/[^\x21-\x7e]/g, "");
 
 let ahead_ms = 0;
 

@@ -3,6 +3,7 @@
 import { Problem, get, open } from "./api.js";
 import { banner } from "./banner.js";
 import { announce, el, keyed, say } from "./dom.js";
+import { closeByItself } from "./popup.js";
 import { keepAsking } from "./stream.js";
 import { plural } from "./words.js";
 
@@ -13,13 +14,12 @@ const COUNT_MS = 9000;
 export function healthLine(element, signal) {
   const mark = el("span", { class: "health-mark", "aria-hidden": "true" });
   const words = el("span", { class: "health-words" }, "Asking…");
-  const checks = el("ul", { class: "health-checks" });
+  const checks = el("ul", { class: "health-checks popup" });
   const sessions = el("span", { class: "health-fact", id: "n-sessions" });
   const version = el("span", { class: "health-fact" });
   const details = el("details", {}, el("summary", {}, mark, words), checks);
   element.append(details, sessions, version);
-  document.addEventListener("keydown", (event) => event.key === "Escape" && (details.open = false), { signal });
-  document.addEventListener("click", (event) => details.contains(event.target) || (details.open = false), { signal });
+  closeByItself(details, signal);
 
   let state = "";
   let counted_ms = -Infinity;

@@ -1,5 +1,6 @@
 // All sessions.
 
+import { forAdmins } from "./access.js";
 import { get, serviceNow_ms } from "./api.js";
 import { addCamera } from "./camera.js";
 import { announce, el, keyed, say } from "./dom.js";
@@ -31,12 +32,13 @@ export function overview(main, signal, health) {
   const layout = el("button", { type: "button", class: "plain", id: "layout" });
   const add = el("button", { type: "button", class: "primary", id: "add-camera", onclick: addCamera }, "Add camera");
   const list = el("ul", { class: "cards", id: "sessions", "aria-label": "Sessions" });
-  const empty = emptyState();
+  const addFirst = el("button", { type: "button", class: "primary", onclick: addCamera }, "Add a camera");
+  const empty = emptyState(addFirst);
   main.append(
     el(
       "div",
       { class: "overview-head" },
-      el("div", {}, el("h1", { tabindex: "-1" }, "Sessions"), summary),
+      el("div", {}, el("h1", { tabindex: "-1" }, "Sessions"), summary, forAdmins(signal, add, addFirst)),
       el("div", { class: "overview-tools" }, filter, layout, add),
     ),
     empty,
@@ -90,13 +92,13 @@ export function overview(main, signal, health) {
   });
 }
 
-function emptyState() {
+function emptyState(add) {
   return el(
     "section",
     { class: "empty", hidden: true },
     el("h2", {}, "No session yet"),
     el("p", {}, "A session follows one video stream. Let the service fetch a camera's stream:"),
-    el("p", {}, el("button", { type: "button", class: "primary", onclick: addCamera }, "Add a camera")),
+    el("p", {}, add),
     el("p", {}, "Or push frames from a program of your own:"),
     el("pre", { tabindex: "0" }, el("code", {}, PUSH)),
     el("p", {}, "All that the service can do is in the ", el("a", { href: "/docs", target: "_blank", rel: "noopener" }, "API documentation"), "."),

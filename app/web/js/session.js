@@ -1,5 +1,6 @@
 // One session, live.
 
+import { forAdmins } from "./access.js";
 import { Problem, change, get, path, serviceNow_ms } from "./api.js";
 import { charts } from "./charts.js";
 import { confirmed } from "./dialogs.js";
@@ -65,7 +66,7 @@ class SessionView {
     this.zones = zoneEditor(id, this.stage.drawing, signal, (session) => this.know(session));
     this.settings = settingsForm(id, signal, (session) => this.know(session));
     this.charts = charts();
-    this.head = header(id, () => void this.remove());
+    this.head = header(id, signal, () => void this.remove());
     const pages = [
       { key: "why", name: "Why there", content: this.table.element },
       { key: "zones", name: "Zones", content: this.zones.element },
@@ -334,9 +335,10 @@ class SessionView {
   }
 }
 
-function header(id, remove) {
+function header(id, signal, remove) {
   const state = el("span", { class: "state", id: "session-state" });
   const why = el("p", { class: "session-why" });
+  const end = el("button", { type: "button", class: "plain danger-text", id: "remove", onclick: remove }, "Remove…");
   const names = {
     fps: "Frames",
     age: "Newest",
@@ -352,8 +354,9 @@ function header(id, remove) {
     { class: "session-head" },
     el("nav", { "aria-label": "Path" }, el("a", { class: "back", href: "#/" }, "‹ Sessions")),
     el("div", { class: "session-title" }, el("h1", { tabindex: "-1" }, id), state),
-    el("button", { type: "button", class: "plain danger-text", id: "remove", onclick: remove }, "Remove…"),
+    end,
     why,
+    forAdmins(signal, end),
     el(
       "dl",
       { class: "facts" },

@@ -1,5 +1,6 @@
 // What a session puts out, and what it may spend.
 
+import { forAdmins } from "./access.js";
 import { Problem, change, path } from "./api.js";
 import { announce, el, say } from "./dom.js";
 import { clearProblems, field, namesIn, placeProblem } from "./forms.js";
@@ -28,13 +29,14 @@ export function settingsForm(id, signal, saved) {
   };
   const problem = el("p", { class: "problem", role: "alert" });
   const save = el("button", { class: "primary", id: "settings-save" }, "Save");
-  const form = el(
-    "form",
-    { class: "settings", novalidate: true },
+  const controls = el(
+    "fieldset",
+    {},
     Object.values(fields).map((one) => one.element),
     problem,
     el("div", { class: "form-buttons" }, save),
   );
+  const form = el("form", { class: "settings", novalidate: true }, forAdmins(signal, controls), controls);
   let isChanged = false;
   form.addEventListener("input", () => {
     isChanged = true;

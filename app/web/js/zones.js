@@ -1,5 +1,6 @@
 // The editor of zones and masks: by mouse on the picture, by keyboard in the list.
 
+import { forAdmins, followWho, refusal } from "./access.js";
 import { Problem, change, path } from "./api.js";
 import { areaList } from "./arealist.js";
 import { drawAreas } from "./areas.js";
@@ -75,7 +76,7 @@ class ZoneEditor {
     const observer = new ResizeObserver(() => this.#draw());
     observer.observe(drawing);
     signal.addEventListener("abort", () => observer.disconnect());
-    this.#draw();
+    followWho(signal, () => this.#draw());
   }
 
   /** The session's document; what somebody is changing is left alone. */
@@ -116,14 +117,16 @@ class ZoneEditor {
     this.sketching = el("div", { class: "zone-tools", hidden: true }, this.finish, this.cancel);
     const end = el("div", { class: "form-buttons" }, this.discard, this.save);
     const parts = [this.hint, this.tools, this.sketching, this.list.element, this.problem, end];
-    this.element = el("div", { class: "zones" }, parts);
+    const controls = el("fieldset", {}, parts);
+    this.element = el("div", { class: "zones" }, forAdmins(this.signal, controls), controls);
   }
 
   #draw() {
     const { drawing, sketch } = this;
-    drawAreas(drawing, this.#areas, this.#isOpen && this.#size && !sketch.isActive ? this.#handles() : null);
+    const isEditing = this.#isOpen && !refusal();
+    drawAreas(drawing, this.#areas, isEditing && this.#size && !sketch.isActive ? this.#handles() : null);
     sketch.draw();
-    drawing.classList.toggle("is-editing", this.#isOpen);
+    drawing.classList.toggle("is-editing", isEditing);
     drawing.classList.toggle("is-sketching", sketch.isActive);
     this.tools.hidden = sketch.isActive;
     this.sketching.hidden = !sketch.isActive;
