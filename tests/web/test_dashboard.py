@@ -71,6 +71,13 @@ def open_demo(browser: "Browser", site: Site) -> None:
     browser.until(lambda: browser.data("objects") > 0 and browser.data("look") > 5)
 
 
+def unseen(site: Site) -> list[int]:
+    """Numbers of late frames that the detector did not look at."""
+    last = site.get("/sessions/demo")["last_seq"]
+    results = site.get(f"/sessions/demo/results?after_seq={max(last - 100, 0)}")["results"]
+    return [result["seq"] for result in results if result["work"]["mode"] == "track"]
+
+
 def pixels(browser: "Browser", selector: str) -> str:
     """A canvas as it is now, once what was asked of it is drawn."""
     script = """
@@ -161,10 +168,8 @@ def test_the_explanation_says_why_and_shows_where(browser: "Browser", site: Site
     browser.press(DOWN)
     assert browser.driver.switch_to.active_element == browser.all(".explain-table tbody tr")[1]
     # Frames that come while the service is busy are dropped: those that were processed are asked for.
-    page = site.get(f"/sessions/demo/results?after_seq={max(browser.data('look') - 20, 0)}")
-    earlier = page["results"][0]["seq"]
-    # The page keeps the looks that it showed; what was not looked at it has to ask for.
-    slow = next(result["seq"] for result in page["results"][1:] if result["work"]["mode"] == "track")
+    # The page keeps the looks that it showed; for what was not looked at it has to ask.
+    slow, earlier = browser.until(lambda: tuple(unseen(site)[:2]) if len(unseen(site)) > 1 else None)
     browser.driver.execute_script(ANSWER_LATE, f"/explain/{slow}")
     browser.type("#frame-number", f"{slow}{ENTER}")
     browser.type("#frame-number", f"{earlier}{ENTER}")
