@@ -5,7 +5,7 @@
 #   docker run --rm -p 127.0.0.1:8000:8000 -e FLEXPATCH_PUBLISHED_HOST=127.0.0.1 flexpatch-service:cpu serve --demo
 #
 # Others than the container can reach the service, so that it does not start without FLEXPATCH_TOKENS, unless it is told
-# that nobody need be asked (`off`), as on a port of this machine alone.
+# that its port is this machine's alone.
 #
 # The last stage is the default one: cpu. Both have the same user, folders and health check. ONNX Runtime for Linux tells its
 # makers of sessions and models unless ORT_DISABLE_TELEMETRY is set.

@@ -279,7 +279,8 @@ def load_settings(
     """
     known = os.environ if environment is None else environment
     _check_environment(known)
-    file = config_file or known.get(_FILE_VARIABLE)
+    named = (value for name, value in known.items() if name.upper() == _FILE_VARIABLE)
+    file = config_file or next(named, None)
     values = _from_file(Path(file)) if file else {}
     values = _merged(values, _from_environment(environment))
     values = _merged(values, {key: value for key, value in (overrides or {}).items() if value is not None})

@@ -248,6 +248,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # Pictures do not get smaller, and deflating them would hold up the event loop.
+                ws_per_message_deflate=False,
                 ws_max_size=settings.max_frame_bytes + _WEBSOCKET_SLACK_BYTES,
                 timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
             )

@@ -147,6 +147,7 @@ def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
     settings = load_settings(environment=named | {"FLEXPATCH_PORT": "9002"})
     assert (settings.port, settings.max_sessions) == (9002, 3), "its settings go before those of the file"
     assert load_settings(other, environment=named).port == 9001, "the command line's file goes before it"
+    assert load_settings(environment={"flexpatch_config": str(file)}).port == 9000
     assert load_settings(environment={"FLEXPATCH_CONFIG": ""}) == load_settings(environment={})
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings(environment={"FLEXPATCH_CONFIG": str(tmp_path / "none.yml")})

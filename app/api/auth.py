@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -90,7 +91,7 @@ def parse_tokens(texts: Sequence[str]) -> tuple[Token, ...]:
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens at an address."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 
@@ -164,7 +165,10 @@ def _authorization(scope: Scope) -> str:
     """The header; of a WebSocket also, since browsers send no header with it, a protocol `bearer.TOKEN`."""
     offered = (name for name in scope.get("subprotocols", ()) if name.startswith(_BEARER_PROTOCOL))
     named = next(offered, None)
-    return f"Bearer {named.removeprefix(_BEARER_PROTOCOL)}" if named else Headers(scope=scope).get("authorization", "")
+    if named is None:
+        return Headers(scope=scope).get("authorization", "")
+    # A protocol takes some of the characters that a token may have only encoded.
+    return f"Bearer {unquote(named.removeprefix(_BEARER_PROTOCOL))}"
 
 
 def _error(code: str) -> dict[str, str]:

@@ -3,19 +3,20 @@
 One connection is all that a viewer takes of the few that a browser opens to a service.
 """
 
-import asyncio
+import logging
+from functools import partial
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from app.api.preview import StyleParameter, pictures
 from app.api.results import AfterSeq, events
 from app.api.services import Services, ServicesParameter, SessionParameter
-from app.api.websocket import SESSION_ENDED, closed_is_left
+from app.api.sockets import close_ended, closed_is_left, opened
 from app.sessions.preview import PreviewStyle
 from app.sessions.session import Session
 
-PROTOCOL = "flexpatch"
-"""What browsers name beside a token: they have no other place for one."""
+logger = logging.getLogger(__name__)
+
 _SEQ_BYTES = 8
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["results"])
@@ -34,20 +35,10 @@ async def watch(
     Binary ones are pictures: the frame's number in eight bytes, highest first, and a JPEG. Slow viewers skip pictures.
     When the session ends, the connection is closed with code 4410.
     """
-    await websocket.accept(PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            others = [
-                tasks.create_task(_send_pictures(websocket, services, session, style)),
-                tasks.create_task(_wait_until_left(websocket)),
-            ]
-            await _send_events(websocket, session, after_seq, services.options.heartbeat_s)
-            for task in others:
-                task.cancel()
-            with closed_is_left():
-                await websocket.close(SESSION_ENDED, "The session has ended.")
-    except* WebSocketDisconnect:
-        pass
+    send_pictures = partial(_send_pictures, websocket, services, session, style)
+    async with opened(websocket, send_pictures, partial(_wait_until_left, websocket)):
+        await _send_events(websocket, session, after_seq, services.options.heartbeat_s)
+        await close_ended(websocket)
 
 
 async def _send_events(websocket: WebSocket, session: Session, after_seq: int | None, heartbeat_s: float) -> None:
@@ -57,9 +48,14 @@ async def _send_events(websocket: WebSocket, session: Session, after_seq: int | 
 
 
 async def _send_pictures(websocket: WebSocket, services: Services, session: Session, style: PreviewStyle) -> None:
-    async for seq, jpeg in pictures(services, session, style):
-        with closed_is_left():
-            await websocket.send_bytes(seq.to_bytes(_SEQ_BYTES, "big") + jpeg)
+    try:
+        async for seq, jpeg in pictures(services, session, style):
+            with closed_is_left():
+                await websocket.send_bytes(seq.to_bytes(_SEQ_BYTES, "big") + jpeg)
+    except WebSocketDisconnect:
+        raise
+    except Exception:
+        logger.exception("no more pictures for a viewer; results go on", extra={"session_id": session.id})
 
 
 async def _wait_until_left(websocket: WebSocket) -> None:

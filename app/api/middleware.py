@@ -70,10 +70,10 @@ class RequestMiddleware:
             try:
                 await self._app(scope, receive, answer)
             except Exception as error:
-                if request.is_answered or scope["type"] == "websocket":
+                if request.is_answered:
                     raise
                 logger.exception("request failed unexpectedly", extra={"path": scope["path"]})
-                await problems.response(error, scope["path"])(scope, receive, answer)
+                await problems.refuse(problems.response(error, scope["path"]), scope, receive, answer)
             finally:
                 if scope["type"] == "http" or not request.is_answered:
                     self._count(request)
@@ -152,7 +152,10 @@ class OriginMiddleware:
 
 def _is_this_machine(host: str) -> bool:
     """Whether a `Host` names this machine, by a name that no other site can have."""
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     try:
         ipaddress.ip_address(name)
     except ValueError:

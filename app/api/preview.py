@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from app.api.openapi import responses
 from app.api.services import Services, ServicesParameter, SessionParameter
-from app.core.errors import ResultNotFound, SessionEnded
+from app.core.errors import QueueFull, ResultNotFound, SessionEnded
 from app.core.types import CandidateReport
 from app.sessions.preview import PreviewStyle
 from app.sessions.session import Session
@@ -84,7 +84,7 @@ async def pictures(services: Services, session: Session, style: PreviewStyle) ->
                 picture = await _render(services, session, style)
             except SessionEnded:
                 return
-            except ResultNotFound:
+            except (ResultNotFound, QueueFull):
                 continue
             yield picture
             await asyncio.sleep(max(0.0, started_s + period_s - loop.time()))

@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocketState
 
 from app.core import errors
 from app.core.wire import error_code
@@ -27,8 +26,8 @@ MEDIA_TYPE = "application/problem+json"
 _LONGEST_INSTANCE = 300
 _OWN_FAULT = "internal_error"
 _FIRST_OF_OURS = 500
-_LEVELS = {401: logging.INFO, 403: logging.INFO, 429: logging.INFO}
-"""Of refusals that an operator may wonder about; the others are between the client and its request."""
+_NOTED = frozenset({"unauthenticated", "forbidden", "sessions_too_fast", "session_limit_reached"})
+"""Refusals that an operator may wonder about; the others are between the client and its request."""
 _PLAIN = {
     "int_parsing": "it must be a whole number",
     "string_too_short": "it must have {min_length} or more characters",
@@ -154,7 +153,8 @@ def _log(members: Mapping[str, Any]) -> None:
     if members["code"] == _OWN_FAULT:
         return  # the log has its traceback
     status = members["status"]
-    level = logging.WARNING if status >= _FIRST_OF_OURS else _LEVELS.get(status, logging.DEBUG)
+    level = logging.INFO if members["code"] in _NOTED else logging.DEBUG
+    level = logging.WARNING if status >= _FIRST_OF_OURS else level
     # Of one message only one a second is written: each code has one of its own.
     message = f"request refused: {members['code']}"
     logger.log(level, message, extra={"status": status, "path": members["instance"], "detail": members["detail"]})
@@ -193,8 +193,6 @@ def install(app: FastAPI) -> None:
     async def handle_either(connection: Request | WebSocket, error: Exception) -> Response | None:
         if not isinstance(connection, WebSocket):
             return await handle(connection, error)
-        if connection.application_state is not WebSocketState.CONNECTING:
-            raise error
         await connection.send_denial_response(response(error, connection.url.path))
         return None
 

@@ -1,17 +1,17 @@
 """Frames in, results out, over one WebSocket."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
 from pydantic import ValidationError
 
 from app.api import problems
 from app.api.reading import parse_capture_time, too_large
 from app.api.schemas import FrameCommand
 from app.api.services import ServicesParameter, SessionParameter
+from app.api.sockets import close_ended, closed_is_left, opened
 from app.core.errors import FlexPatchError, InputError, SessionEnded
 from app.core.types import CaptureTime
 from app.sessions.result_log import ResultRecord
@@ -19,8 +19,6 @@ from app.sessions.session import Session
 
 _MAX_ANSWERS = 64
 """Answers that may wait for a slow client; then its messages wait too."""
-SESSION_ENDED = 4410
-"""Close code in the range left to applications, after HTTP 410."""
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["frames"])
 
@@ -32,16 +30,9 @@ async def exchange(websocket: WebSocket, services: ServicesParameter, session: S
     A text message is a `FrameCommand` about the next frame; it is answered only if it makes no sense. When the
     session ends, the problem `session_ended` comes last, and the connection is closed with code 4410.
     """
-    await websocket.accept()
     conversation = _Conversation(websocket, session, services.options.max_frame_bytes)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(conversation.receive()), tasks.create_task(conversation.watch())]
-            await conversation.answer()
-            for helper in helpers:
-                helper.cancel()
-    except* WebSocketDisconnect:
-        pass
+    async with opened(websocket, conversation.receive, conversation.watch):
+        await conversation.answer()
 
 
 @dataclass(slots=True)
@@ -97,8 +88,7 @@ class _Conversation:
                 status_problem = problems.document(error, self._websocket.url.path)[1]
                 await self._send(problems.encode(status_problem))
                 if isinstance(error, SessionEnded):
-                    with closed_is_left():
-                        await self._websocket.close(SESSION_ENDED, "The session has ended.")
+                    await close_ended(self._websocket)
                     return
             else:
                 await self._send(payload)
@@ -112,7 +102,9 @@ class _Conversation:
         try:
             if len(data) > self._max_frame_bytes:
                 raise too_large(self._max_frame_bytes)
-            return asyncio.wrap_future(self._session.submit(data, seq=given.seq, capture=given.capture))
+            # In no request's context: a trace of the connection would hold all its frames, and end with it.
+            future = Context().run(self._session.submit, data, seq=given.seq, capture=given.capture)
+            return asyncio.wrap_future(future)
         except FlexPatchError as error:
             return _failed(error)
 
@@ -132,15 +124,6 @@ class _Conversation:
         while not self._answers.empty():
             if future := self._answers.get_nowait():
                 future.cancel()
-
-
-@contextmanager
-def closed_is_left() -> Iterator[None]:
-    """A connection that the server has closed itself, for example over unanswered pings, is one that was left."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise WebSocketDisconnect from error
 
 
 def _failed(error: FlexPatchError) -> "asyncio.Future[ResultRecord]":

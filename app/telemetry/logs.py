@@ -17,12 +17,16 @@ LogFormat = Literal["json", "pretty"]
 _CREDENTIALS = re.compile(r"://(?!USER:PASSWORD@)[^\s/?#]*@")
 """Up to the last `@` of the host's part: passwords hold others."""
 _SECRET_PARAMETER = re.compile(
-    r"(?P<name>(?:pas|pass|passwd|password|passphrase|psw|pwd|pw|token|secret|auth\w{0,20}|key|credentials?)=)"
-    r"[^\s&;/?#\"'<>]+",
+    r"(?P<name>(?:(?<![a-z])(?:(?:login)?pas|pass|passwd|password|passphrase|psw|pwd|pw|token|secret|auth(?:basic)?|"
+    r"(?:api|access|auth|secret)_?key|credentials?)|(?<=[?&])key)=)[^\s&;/?#\"'<>]+",
     re.IGNORECASE,
 )
 """Anywhere: some cameras have them in the path, as `/user=…_password=…_channel=1`."""
-_TOKEN = re.compile(r"\bflx_[A-Za-z0-9_-]{20,}|(?<=\bbearer )[^\s\"',]+|(?<=\bauthorization: basic )\S+", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"\bflx_[A-Za-z0-9_-]{20,}|(?<=\bbearer[ .])[^\s\"',]{8,}"
+    r"|(?<=\bauthorization: bearer )\S+|(?<=\bauthorization: basic )\S+",
+    re.IGNORECASE,
+)
 _QUIET = ("uvicorn.access", "asyncio", "websockets", "httpx", "httpcore", "PIL", "multipart")
 
 

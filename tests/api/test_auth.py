@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -142,6 +143,8 @@ def test_browsers_give_the_token_of_a_websocket_as_a_protocol(bench: Bench) -> N
         with connect(f"ws://{address}/sessions/a/live", subprotocols=protocols(SECRETS["read"])) as websocket:
             assert websocket.subprotocol == "flexpatch", "the token does not come back"
             assert json.loads(websocket.recv(5))["event"] == "state"
+        with connect(f"ws://{address}/sessions/a/ws", subprotocols=protocols(SECRETS["push"])) as websocket:
+            assert websocket.subprotocol == "flexpatch"
         for path, secret, status in (("live", "wrong", 401), ("ws", SECRETS["read"], 403)):
             with (
                 pytest.raises(websockets.InvalidStatus) as refused,
@@ -149,6 +152,19 @@ def test_browsers_give_the_token_of_a_websocket_as_a_protocol(bench: Bench) -> N
             ):
                 pass
             assert refused.value.response.status_code == status
+
+
+def test_a_token_of_any_characters_goes_as_a_protocol(bench: Bench) -> None:
+    secret = "a/b=(c)@d,e"
+    known = f"read:odd:{hashlib.sha256(secret.encode()).hexdigest()}"
+    with server_for(make_app(bench, tokens=[known])) as address:
+        named = [Subprotocol("flexpatch"), Subprotocol(f"bearer.{quote(secret, safe='')}")]
+        with (
+            pytest.raises(websockets.InvalidStatus) as refused,
+            connect(f"ws://{address}/sessions/nobody/live", subprotocols=named),
+        ):
+            pass
+        assert refused.value.response.status_code == 404, "let in, but there is no such session"
 
 
 @given(st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "WEBSOCKET", "TRACE"]), st.text())
@@ -235,7 +251,15 @@ def test_tokens_beside_authentication_that_is_off_are_an_error_and_not_ignored(b
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+    ],
 )
 def test_only_loopback_addresses_are_this_machines_alone(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
@@ -265,6 +289,7 @@ def test_other_sites_pages_are_let_in_only_if_named(bench: Bench) -> None:
         ({"Host": "[::1]:8000"}, 200),
         ({"Host": "cam.localhost"}, 200),
         ({"Host": "evil.example"}, 403),
+        ({"Host": "[::1"}, 403),
         ({"Host": "localhost.evil.example"}, 403),
         ({"Host": "127.0.0.1.evil.example"}, 403),
         ({"Origin": "http://localhost"}, 200),

@@ -11,13 +11,15 @@ from typing import Any
 import httpx
 import pytest
 import simplejpeg
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from app.core.errors import DetectorFailed
+from app.api import problems
+from app.api.sockets import opened
+from app.core.errors import DetectorFailed, InputError
 from app.sessions.manager import SessionRegistry
 from app.sessions.state import SessionState
 from tests.api.conftest import IMAGE, make_app, server_for
@@ -523,3 +525,56 @@ def test_nobody_watches_an_unknown_session(service: Service) -> None:
     with pytest.raises(InvalidStatus) as refused, service.websocket("nobody", "live"):
         pass
     assert refused.value.response.status_code == 404
+
+
+def test_without_pictures_results_go_on(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError("no picture can be drawn")
+
+    service.open("live-broken")
+    service.push("live-broken")
+    monkeypatch.setattr("app.sessions.preview.PreviewRenderer.render", broken)
+    with service.websocket("live-broken", "live?after_seq=0") as websocket:
+        for seq in range(1, 4):
+            assert next_event(websocket, "result")["seq"] == seq
+            service.push("live-broken")
+
+
+def test_a_defect_of_ours_before_a_socket_is_open_is_a_500_problem(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no session can be found")
+
+    monkeypatch.setattr("app.sessions.manager.SessionRegistry.get", broken)
+    with pytest.raises(InvalidStatus) as refused, service.websocket("any", "live"):
+        pass
+    answer = refused.value.response
+    assert (answer.status_code, json.loads(answer.body or b"")["code"]) == (500, "internal_error")
+    labels = {"route": "/sessions/{session_id}/live", "method": "GET", "status": "500"}
+    assert service.metrics.get_sample_value("flexpatch_http_requests_total", labels) == 1
+
+
+@pytest.mark.parametrize("error", [InputError("What we foresee."), ZeroDivisionError("What we do not.")])
+def test_an_error_on_an_open_socket_closes_it(error: Exception) -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.websocket("/")
+    async def endpoint(websocket: WebSocket) -> None:
+        async with opened(websocket):
+            raise error
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": []}
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(app(scope, receive, send))
+    assert caught.value.exceptions == (error,)
+    assert [message["type"] for message in sent] == ["websocket.accept"], "nothing is sent that cannot be understood"

@@ -36,6 +36,10 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
         ("?loginpas=hush&authbasic=hush&pw=hush", "?loginpas=***&authbasic=***&pw=***"),
         ("http://h/?access_token=hush#f", "http://h/?access_token=***#f"),
         ("authorization: bearer hush", "authorization: bearer ***"),
+        ("Sec-WebSocket-Protocol: flexpatch, bearer.my-own-hush", "Sec-WebSocket-Protocol: flexpatch, bearer.***"),
+        ("?key=hush&api_key=hush", "?key=***&api_key=***"),
+        ("sort(key=len) with compass=5, authentication=off", "sort(key=len) with compass=5, authentication=off"),
+        ("Send a bearer token with each request", "Send a bearer token with each request"),
         ("Authorization: Basic dTpw", "Authorization: Basic ***"),
         ("Basic authentication is fine", "Basic authentication is fine"),
         ("write rtsp://USER:PASSWORD@HOST/PATH", "write rtsp://USER:PASSWORD@HOST/PATH"),
@@ -110,11 +114,11 @@ def test_repeats_of_different_sessions_are_different() -> None:
         seen.append(repeats.filter(record))
     record.state = "stopped"
     assert seen == [True, False, True]
+    assert repeats.filter(record), "no change of state is left out"
     record = logging.LogRecord("a", logging.INFO, "", 0, "opened", None, None)
     for session_id, is_new in (("c", True), ("d", True), ("c", False)):
         with bind_log_context(session_id=session_id):
             assert repeats.filter(record) is is_new
-    assert repeats.filter(record)
 
 
 def test_the_memory_for_repeats_is_bounded() -> None:

@@ -4,12 +4,14 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 
+import httpx
 import pytest
+from websockets.sync.client import connect
 
 from app.core.errors import SettingsError
 from app.telemetry.tracing import Tracer, open_tracer
-from tests.api.conftest import api_for
-from tests.sessions.fakes import Bench
+from tests.api.conftest import api_for, make_app, server_for
+from tests.sessions.fakes import WAIT_S, Bench, jpeg
 from tests.telemetry.test_metrics import SAMPLE
 
 pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry is not installed")
@@ -75,6 +77,24 @@ def test_the_service_traces_frames_and_requests(monkeypatch: pytest.MonkeyPatch)
     asked = spans["GET /sessions/{session_id}"].attributes
     assert asked is not None
     assert [name for name, value in asked.items() if "token" in str(value)] == []
+
+
+def test_frames_of_a_websocket_have_traces_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+
+    def make_tracer(endpoint: str, share: float, release: str) -> Tracer:
+        return open_tracer(endpoint, share, release, lambda _: exporter)
+
+    monkeypatch.setattr("app.main.open_tracer", make_tracer)
+    app = make_app(Bench(), traces_endpoint="http://127.0.0.1:1/v1/traces", traces_share=1.0)
+    with server_for(app) as address:
+        httpx.post(f"http://{address}/sessions", json={"id": "a"})
+        with connect(f"ws://{address}/sessions/a/ws") as websocket:
+            websocket.send(jpeg())
+            websocket.recv(WAIT_S)
+    spans = by_name(exporter)
+    assert spans["frame"].parent is None, "or the connection's would hold all its frames, and end with it"
+    assert "WebSocket /sessions/{session_id}/ws" in spans
 
 
 def test_without_the_packages_the_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -408,7 +408,7 @@ def test_many_windows_leave_the_service_free_for_requests(browser: "Browser", si
         for _ in range(7):
             browser.driver.switch_to.new_window("window")
             open_demo(browser, site)
-        assert site.gate.n_streams == 7
+        browser.until(lambda: site.gate.n_streams == 7)
         assert browser.run("return (await fetch('/livez')).status;") == 200
     finally:
         for handle in browser.driver.window_handles:

@@ -136,12 +136,14 @@ class Camera:
         if listener is None:
             return
         loop = asyncio.get_running_loop()
-        for sock in listener.sockets:
-            loop.remove_reader(sock)
-        # A listener that is closed before asyncio is done with a connection loses that, open.
-        for _ in range(_TURNS_TO_BE_LET_IN):
-            await asyncio.sleep(0)
-        listener.close()
+        try:
+            for sock in listener.sockets:
+                loop.remove_reader(sock)
+            # A listener that is closed before asyncio is done with a connection loses that, open.
+            for _ in range(_TURNS_TO_BE_LET_IN):
+                await asyncio.sleep(0)
+        finally:
+            listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         watcher = Watcher(self, self.options.path, self.options.credentials, reader, writer)

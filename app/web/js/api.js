@@ -38,7 +38,7 @@ export function giveToken() {
 export async function changeToken() {
   let problem = null;
   for (;;) {
-    const token = cleaned(await askForToken(problem?.message ?? "", problem !== null));
+    const token = cleaned(await asked(problem?.message ?? "", problem !== null));
     if (!token) return false;
     problem = await problemWith(token);
     if (problem) continue;
@@ -86,10 +86,13 @@ export function connect(url) {
   const token = sessionStorage.getItem(TOKEN);
   const address = new URL(url, location.href);
   address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address, token ? [PROTOCOL, `bearer.${token}`] : [PROTOCOL]);
+  const socket = new WebSocket(address, token ? [PROTOCOL, `bearer.${encoded(token)}`] : [PROTOCOL]);
   socket.binaryType = "arraybuffer";
   return socket;
 }
+
+/** As the name of a protocol may be written. */
+const encoded = (token) => encodeURIComponent(token).replace(/[()]/g, (sign) => (sign === "(" ? "%28" : "%29"));
 
 async function send(url, { method, body, signal, headers, token }) {
   const all = { ...headers };
@@ -111,14 +114,19 @@ async function problemOf(response) {
   }
 }
 
+/** Whoever asks while the person is being asked gets the same answer. */
+function asked(detail, isWrong) {
+  question ??= askForToken(detail, isWrong).finally(() => {
+    question = null;
+  });
+  return question;
+}
+
 /** Many requests may learn at once that a token is wanted; the person is asked once. */
 async function renewed(used, detail) {
   if (sessionStorage.getItem(TOKEN) !== used) return true;
   if (isDeclined) return false;
-  question ??= askForToken(detail, used !== null).finally(() => {
-    question = null;
-  });
-  const token = cleaned(await question);
+  const token = cleaned(await asked(detail, used !== null));
   if (!token) {
     isDeclined = true;
     tellLocked();

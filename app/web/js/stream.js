@@ -6,6 +6,8 @@ const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 5000;
 /** Longer than the service's heartbeats: a connection that gives nothing for so long is dead. */
 const SILENCE_MS = 30_000;
+/** With which the service closes a WebSocket when its session ends. */
+const SESSION_ENDED = 4410;
 
 /** Resolves after a time; at once, by rejecting, when aborted. */
 export function pause(milliseconds, signal) {
@@ -57,11 +59,12 @@ async function listenOn(about, url, signal, take, tell) {
   while (!signal.aborted) {
     try {
       await get(about, signal);
-      await listenOnce(url(), signal, take, () => {
+      const code = await listenOnce(url(), signal, take, () => {
         pause_ms = FIRST_PAUSE_MS;
         tell("live");
       });
-      tell("lost", null);
+      // What became of a session that has ended is asked next.
+      if (code !== SESSION_ENDED) tell("lost", null);
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Problem && (error.status === 404 || error.status === 410)) return tell("gone", error);
@@ -73,9 +76,10 @@ async function listenOn(about, url, signal, take, tell) {
   }
 }
 
-/** Until the connection is closed; rejects when aborted. */
+/** Resolves to the code with which the connection was closed; rejects when aborted. */
 function listenOnce(url, signal, take, isOpen) {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const socket = connect(url);
     let silence = 0;
     const end = () => {
@@ -89,9 +93,9 @@ function listenOnce(url, signal, take, isOpen) {
       end();
       reject(signal.reason);
     };
-    const closed = () => {
+    const closed = (event) => {
       end();
-      resolve();
+      resolve(event?.code);
     };
     const heard = () => {
       clearTimeout(silence);

@@ -200,6 +200,22 @@ def test_who_comes_while_it_stops_is_sent_away(turns: int, recording: Path, tmp_
     assert asyncio.run(come_and_stop()) == []
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_it_can_be_stopped_while_it_begins_to_refuse(turns: int, recording: Path, tmp_path: Path) -> None:
+    async def refuse_and_stop() -> int:
+        clock = SystemClock()
+        feed = FileFeed(recording, clock, clock.now_s())
+        camera = Camera(feed, clock, clock.now_s(), CameraOptions(port=0), tmp_path)
+        await camera.start()
+        camera.add_fault(parse_fault("refuse:seconds=5"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await camera.stop()
+        return urlsplit(camera.url).port or 0
+
+    socket.create_server(("127.0.0.1", asyncio.run(refuse_and_stop()))).close()
+
+
 def test_refused_nobody_gets_in_until_it_ends(start: Start, connect: Connect) -> None:
     camera = start()
     client = connect(camera)
