@@ -11,12 +11,13 @@ from tests.docker.test_prometheus import needs_prometheus, promtool
 
 INSTANCES, SESSIONS = ".+", ".+"
 
-COUNTED = {
+BEGIN_WITH_FIRST_EVENT = {
     ("detector", "Fallbacks"): 'flexpatch_backend_fallbacks_total{instance="a", model="m", reason="GpuFailed"}',
     ("detector", "Upgrades"): 'flexpatch_backend_upgrades_total{instance="a", model="m"}',
     ("fleet", "Requests that failed"): 'flexpatch_http_requests_total{instance="a", route="/x", status="500"}',
-    ("session", "Connections lost"): 'flexpatch_session_reconnects_total{instance="a", session="s"}',
 }
+BEGIN_AT_ZERO = {("session", "Connections lost"): 'flexpatch_session_reconnects_total{instance="a", session="s"}'}
+COUNTED = BEGIN_WITH_FIRST_EVENT | BEGIN_AT_ZERO
 """Panels that count events, each with a series of the counter."""
 
 counting_panels = pytest.mark.parametrize(
@@ -24,6 +25,11 @@ counting_panels = pytest.mark.parametrize(
     [(*panel, series) for panel, series in COUNTED.items()],
     ids=map("-".join, COUNTED),
 )
+
+
+def until_first_event(dashboard: str, title: str) -> str:
+    """What the panel's series is for the first 100 s, in promtool's notation."""
+    return "_x18 0x1" if (dashboard, title) in BEGIN_AT_ZERO else "_x20"
 
 
 def expression(dashboard: str, title: str) -> str:
@@ -52,11 +58,12 @@ def evaluate(folder: Path, series: Mapping[str, str], expected: Sequence[tuple[s
 
 @needs_prometheus
 @counting_panels
-def test_the_first_event_counts_though_its_series_begins_with_it(
+def test_the_first_event_counts_though_most_series_begin_with_it(
     tmp_path: Path, dashboard: str, title: str, series: str
 ) -> None:
     asked = f"sum({expression(dashboard, title)})"
-    evaluate(tmp_path, {series: "_x20 1x400"}, [("1m", asked, None), ("3m", asked, 1)])
+    values = f"{until_first_event(dashboard, title)} 1x400"
+    evaluate(tmp_path, {series: values}, [("1m", asked, None), ("3m", asked, 1)])
 
 
 @needs_prometheus
@@ -66,7 +73,8 @@ def test_events_that_follow_count_with_it_and_all_are_forgotten_in_time(
 ) -> None:
     asked = f"round(sum({expression(dashboard, title)}))"
     later = f"sum({expression(dashboard, title)} != 0)"
-    evaluate(tmp_path, {series: "_x20 2x10 3x400"}, [("4m", asked, 3), ("30m", later, None)])
+    values = f"{until_first_event(dashboard, title)} 2x10 3x400"
+    evaluate(tmp_path, {series: values}, [("4m", asked, 3), ("30m", later, None)])
 
 
 @needs_prometheus
@@ -76,6 +84,18 @@ def test_a_counter_that_begins_anew_with_its_service_counts_once(
 ) -> None:
     asked = f"round(sum({expression(dashboard, title)}))"
     evaluate(tmp_path, {series: "7x300 0x4 1x60"}, [("28m", asked, 1)])
+
+
+@needs_prometheus
+@counting_panels
+@pytest.mark.parametrize("unanswered", ["stale", "stale _x11"], ids=["one scrape", "a minute"])
+def test_scrapes_that_failed_when_the_time_shown_began_make_old_events_no_new_ones(
+    tmp_path: Path, dashboard: str, title: str, series: str, unanswered: str
+) -> None:
+    asked = f"sum({expression(dashboard, title)}) or vector(0)"
+    # Windows of 5 and of 15 minutes that begin where the first scrape failed.
+    moments = [f"{1000 + window_s}s" for window_s in (300, 900)]
+    evaluate(tmp_path, {series: f"50x199 {unanswered} 50x400"}, [(at, asked, 0) for at in moments])
 
 
 @needs_prometheus
