@@ -11,6 +11,7 @@ from app.core.errors import FlexPatchError, SessionExists, SessionLimitReached, 
 from app.core.types import Detector, close_detector
 from app.sessions.model import SessionSpec, SessionTools
 from app.sessions.session import Session
+from app.sessions.state import SessionState
 from app.sessions.store import SessionStore
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class SessionRegistry:
         self._is_closed = False
         self._has_ended = False
         """Whether a session has ended since memory was last given back."""
+        tools.metrics.session_states(SessionState)
 
     @property
     def is_open(self) -> bool:

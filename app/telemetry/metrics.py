@@ -1,7 +1,7 @@
 """All measurements that the service publishes, behind one owner."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
@@ -236,6 +236,11 @@ class Metrics:
         self._upgrades.labels(model, backend).inc()
 
     # ----------------------------------------------------------------------------------------- sessions
+
+    def session_states(self, states: Iterable[str]) -> None:
+        """All that sessions can be in, which begin at 0: the first sessions are then seen to be more than before."""
+        for state in states:
+            self._sessions.labels(state)
 
     def session_state(self, session: str, before: str | None, after: str) -> None:
         """A session changed its state; `before` is None for a new one."""

@@ -77,6 +77,7 @@ def test_a_removed_session_is_gone_with_its_thread_and_series(registry: SessionR
 
 
 def test_sessions_are_counted_by_state(registry: SessionRegistry, bench: Bench) -> None:
+    assert {bench.sample("flexpatch_sessions", state=str(state)) for state in SessionState} == {0}
     for session_id in ("a", "b"):
         registry.create(spec, session_id).submit(jpeg()).result(WAIT_S)
     assert bench.sample("flexpatch_sessions", state="running") == 2

@@ -83,6 +83,15 @@ def test_states_move_from_one_gauge_to_the_next(metrics: Metrics) -> None:
     assert value(metrics, "flexpatch_session_state", session="a", state="starting") is None
 
 
+def test_known_states_are_there_before_a_session_is_and_keep_their_count_when_told_again(metrics: Metrics) -> None:
+    metrics.session_states(("starting", "running"))
+    assert value(metrics, "flexpatch_sessions", state="running") == 0
+    metrics.session_state("a", None, "running")
+    metrics.session_states(("starting", "running"))
+    assert value(metrics, "flexpatch_sessions", state="running") == 1
+    assert value(metrics, "flexpatch_sessions", state="starting") == 0
+
+
 def test_ages_and_audits_are_counted(metrics: Metrics) -> None:
     metrics.frame_processed(SAMPLE)
     metrics.frame_processed(replace(SAMPLE, age_s=None, detection_age_s=None, audit=FailureAudit()))
