@@ -59,6 +59,6 @@ def child_memory_family() -> GaugeMetricFamily:
 def _read(path: Path) -> str | None:
     """What a file of the kernel says; None if its thread or process has ended."""
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")  # a process may have any bytes for its name
     except OSError:
         return None

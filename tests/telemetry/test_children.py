@@ -47,6 +47,13 @@ def test_a_child_that_ends_meanwhile_takes_nothing(tmp_path: Path) -> None:
     assert told(tmp_path) == 0
 
 
+def test_a_child_whose_name_is_no_text_counts(tmp_path: Path) -> None:
+    write(tmp_path / "self/task/1/children", "10 ")
+    write(tmp_path / "10/status", "")
+    (tmp_path / "10/status").write_bytes(b"Name:\t\xff\xfe\nRssAnon:\t   1000 kB\n")
+    assert told(tmp_path) == 1024 * 1000
+
+
 def test_without_children_there_is_a_zero_and_where_the_kernel_does_not_tell_there_is_nothing(tmp_path: Path) -> None:
     assert told(tmp_path / "missing") is None
     write(tmp_path / "self/task/1/stat", "")
