@@ -9,8 +9,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 _KIB = 1024
-_OWN = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
-"""Not RssFile: programs and libraries lie in memory once, however many processes run them."""
+_OWN = re.compile(r"^RssAnon:\s+(\d+) kB$", re.MULTILINE)
+"""Not RssFile: programs and libraries lie in memory once, however many processes run them.
+
+Not RssShmem: a container's limit counts pictures once that are handed over in shared memory, and the service, which
+looks at them, has them in its own resident memory.
+"""
 
 
 class ChildMemoryCollector(Collector):
@@ -52,7 +56,8 @@ def child_memory_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
         "flexpatch_child_processes_memory_bytes",
         "Memory of the processes that the service started, together, which decode live streams or build engines: what "
-        "is theirs, without the program files that they share.",
+        "is theirs alone, without program files, and without pictures in shared memory, which "
+        "`process_resident_memory_bytes` has: the two add up to what a container's limit is compared with.",
     )
 
 

@@ -32,14 +32,14 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def test_children_of_all_threads_are_added_up_without_the_files_they_share(tmp_path: Path) -> None:
+def test_children_of_all_threads_are_added_up_without_files_and_pictures_that_they_share(tmp_path: Path) -> None:
     write(tmp_path / "self/task/1/children", "10 11 ")
     write(tmp_path / "self/task/2/children", "12 ")
     status = "Name:\tpython\nVmRSS:\t   79284 kB\nRssAnon:\t   {} kB\nRssFile:\t   42908 kB\nRssShmem:\t   {} kB\n"
     write(tmp_path / "10/status", status.format(25560, 10816))
     write(tmp_path / "11/status", "Name:\tpython\nState:\tZ (zombie)\n")
     write(tmp_path / "12/status", status.format(1000, 0))
-    assert told(tmp_path) == 1024 * (25560 + 10816 + 1000)
+    assert told(tmp_path) == 1024 * (25560 + 1000)
 
 
 def test_a_child_that_ends_meanwhile_takes_nothing(tmp_path: Path) -> None:
