@@ -301,6 +301,23 @@ def test_zones_that_are_not_saved_are_not_left_without_a_question(browser: "Brow
     assert not site.get("/sessions/demo")["filters"]["zones"]
 
 
+def test_settings_that_are_not_saved_are_not_left_without_a_question(browser: "Browser", site: Site) -> None:
+    browser.open(site.url + DEMO)
+    browser.until(lambda: browser.data("seq") > 0)
+    browser.click("#tab-settings")
+    browser.type("#min-score", "0.01")
+    browser.click(".back")
+    browser.press(ESCAPE)
+    browser.until(lambda: not browser.all("dialog"))
+    assert browser.find("#min-score").get_attribute("value") == "0.01"
+    browser.click("#settings-save")
+    browser.until(lambda: site.get("/sessions/demo")["filters"]["min_score"] == 0.01)
+    browser.until(lambda: browser.find("#settings-save").is_enabled())
+    browser.click(".back")
+    browser.until(lambda: browser.all("#sessions .card"))
+    assert not browser.all("dialog")
+
+
 def test_a_telephone_shows_everything_without_scrolling_sideways(browser: "Browser", site: Site) -> None:
     browser.resize(360, 740)
     for address in ("/#/", DEMO):

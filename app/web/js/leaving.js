@@ -18,5 +18,5 @@ export function guardLeaving(signal, isUnsaved) {
 /** Resolves to whether the view may be left: at once where nothing is lost, else as the person says. */
 export async function mayLeave() {
   if (!isSomethingLost()) return true;
-  return confirmed("Leave without saving?", "What you changed in zones and masks was not saved.", "Leave");
+  return confirmed("Leave without saving?", "What you changed was not saved.", "Leave");
 }

@@ -90,7 +90,7 @@ class SessionView {
   begin() {
     const { signal } = this;
     keepAsking(PERIOD_MS, signal, (visible) => this.ask(visible));
-    guardLeaving(signal, () => !this.isRemoved && this.zones.isUnsaved);
+    guardLeaving(signal, () => !this.isRemoved && (this.zones.isUnsaved || this.settings.isUnsaved));
     const timer = setInterval(() => this.drawCharts(), CHARTS_MS);
     signal.addEventListener("abort", () => {
       clearInterval(timer);

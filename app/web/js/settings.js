@@ -68,7 +68,13 @@ export function settingsForm(id, signal, saved) {
     const known = detector.classes.slice(0, 12).join(", ") + (detector.classes.length > 12 ? ", …" : "");
     fields.classes.input.placeholder = `all: ${known}`;
   }
-  return { element: form, know: (session) => form.contains(document.activeElement) || show(session) };
+  return {
+    element: form,
+    know: (session) => form.contains(document.activeElement) || show(session),
+    get isUnsaved() {
+      return isChanged;
+    },
+  };
 }
 
 /** An empty number goes out as null, and what the service says about it is shown. */
