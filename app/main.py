@@ -313,6 +313,12 @@ def _build(
     pages.mount_files(app)
     problems.install(app)
     openapi.install(app)
+    _surround(app, services.metrics, clock, access, tracer)
+    return app
+
+
+def _surround(app: FastAPI, metrics: Metrics, clock: Clock, access: Access, tracer: Tracer | None) -> None:
+    """Put round the routes what happens with every request; what is added last comes first."""
     app.add_middleware(BodyLimitMiddleware, max_bytes=_MAX_DOCUMENT_BYTES)
     if access.tokens:
         app.add_middleware(AuthMiddleware, tokens=access.tokens)
@@ -329,13 +335,8 @@ def _build(
     if tracer:
         app.add_middleware(tracer.instrumented)
     routes = [route for module in _ROUTED for route in module.router.routes]
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=services.metrics,
-        clock=clock,
-        routes=routes + [route for route in app.routes if isinstance(route, Route | Mount)],
-    )
-    return app
+    routes += [route for route in app.routes if isinstance(route, Route | Mount)]
+    app.add_middleware(RequestMiddleware, metrics=metrics, clock=clock, routes=routes)
 
 
 def _demo(services: Services, clock: Clock) -> CameraThread:

@@ -345,8 +345,7 @@ def test_where_it_is_is_in_the_log_if_that_is_for_machines(monkeypatch: pytest.M
         assert running.stderr is not None
         told = (json.loads(line) for line in running.stderr)
         ready = next(line for line in told if line["event"] == "the service is ready")
-        url = ready["about"][0].split()[-1]
-        assert httpx.get(f"{url}/livez").status_code == 200
+        assert httpx.get(f"{ready['url']}/livez").status_code == 200
         running.send_signal(signal.SIGTERM)
         assert [json.loads(line)["event"] for line in running.stderr]
         assert running.stdout is not None

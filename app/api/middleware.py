@@ -92,7 +92,7 @@ class _Request:
     """One request, from its coming to its answer."""
 
     def __init__(self, scope: Scope, request_id: str, began_s: float) -> None:
-        self.scope, self._as_it_came = scope, dict(scope)
+        self.scope, self._root_path = scope, scope.get("root_path", "")
         self._id, self.began_s = request_id, began_s
         self.status = 0
 
@@ -113,8 +113,9 @@ class _Request:
         """The path of its route with its parameters' names, so that labels stay few."""
         if path := getattr(self.scope.get("route"), "path", None):
             return str(path)
-        # What was refused on its way has met no route; of files the router tells none.
-        found = (route for route in routes if route.matches(self._as_it_came)[0] is not Match.NONE)
+        # What was refused on its way has met no route. Of files the router tells none, but moves the root.
+        as_it_came = {**self.scope, "root_path": self._root_path}
+        found = (route for route in routes if route.matches(as_it_came)[0] is not Match.NONE)
         return getattr(next(found, None), "path", "unmatched")
 
 

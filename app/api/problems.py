@@ -184,20 +184,18 @@ def encode(members: Mapping[str, object]) -> bytes:
 def install(app: FastAPI) -> None:
     """Have the application answer every foreseen error with a problem."""
 
-    async def handle(request: Request, error: Exception) -> Response:
+    async def handle(connection: Request | WebSocket, error: Exception) -> Response | None:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             # The router names the methods of the first route at this path only.
-            error.headers = {"Allow": ", ".join(_methods(app, request.scope))}
-        return response(error, request.url.path)
-
-    async def handle_either(connection: Request | WebSocket, error: Exception) -> Response | None:
-        if not isinstance(connection, WebSocket):
-            return await handle(connection, error)
-        await connection.send_denial_response(response(error, connection.url.path))
-        return None
+            error.headers = {"Allow": ", ".join(_methods(app, connection.scope))}
+        answer = response(error, connection.url.path)
+        if isinstance(connection, WebSocket):
+            await connection.send_denial_response(answer)
+            return None
+        return answer
 
     for kind in (errors.FlexPatchError, HTTPException, RequestValidationError, WebSocketRequestValidationError):
-        app.add_exception_handler(kind, handle_either)  # type: ignore[arg-type]
+        app.add_exception_handler(kind, handle)  # type: ignore[arg-type]
 
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:

@@ -3,7 +3,6 @@
 import logging
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -71,22 +70,16 @@ class _Service(Server):
 
 def _announce(settings: Settings, port: int) -> None:
     """Say where the service is: to people on standard output, to what reads JSON in the log."""
-    lines = _addresses(settings, port)
-    if settings.log_format == "json":
-        logger.info("the service is ready", extra={"about": [" ".join(line.split()) for line in lines]})
-        return
-    for line in lines:
-        typer.echo(line)
-    sys.stdout.flush()
-
-
-def _addresses(settings: Settings, port: int) -> Iterator[str]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{_ANY_HOSTS.get(settings.host, host)}:{port}"
-    yield f"FlexPatch Service {version_text()}: {url}"
-    yield f"How to use it:           {url}/docs"
+    if settings.log_format == "json":
+        logger.info("the service is ready", extra={"url": url, "version": version_text()})
+        return
+    typer.echo(f"FlexPatch Service {version_text()}: {url}")
+    typer.echo(f"How to use it:           {url}/docs")
     if settings.demo:
-        yield f"Watch the demo session:  {url}/#/sessions/{DEMO_SESSION}"
+        typer.echo(f"Watch the demo session:  {url}/#/sessions/{DEMO_SESSION}")
+    sys.stdout.flush()
 
 
 def _listen(settings: Settings) -> socket.socket:

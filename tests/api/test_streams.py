@@ -509,6 +509,7 @@ def test_viewers_who_leave_are_forgotten_at_once(service: Service) -> None:
         log = service.registry.get("live-left").log
         wait_until(lambda: log.n_subscriptions == 2)
     wait_until(lambda: log.n_subscriptions == 0)
+    assert service.registry.get("live-left").status.state is SessionState.RUNNING
 
 
 @pytest.mark.parametrize("path", ["live?width=1", "live?after_seq=-1"])

@@ -23,6 +23,18 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     return {span.name: span for span in exporter.get_finished_spans()}
 
 
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What services of the test send their spans to."""
+    exporter = InMemorySpanExporter()
+
+    def make_tracer(endpoint: str, share: float, release: str) -> Tracer:
+        return open_tracer(endpoint, share, release, lambda _: exporter)
+
+    monkeypatch.setattr("app.main.open_tracer", make_tracer)
+    return exporter
+
+
 def test_a_frame_is_a_span_with_its_stages_one_after_the_other() -> None:
     exporter = InMemorySpanExporter()
     tracer = open_tracer("http://collector", 1.0, "0.1", lambda _: exporter)
@@ -50,13 +62,9 @@ def test_only_a_share_is_kept() -> None:
     assert exporter.get_finished_spans() == ()
 
 
-def test_the_service_traces_frames_and_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    exporter = InMemorySpanExporter()
-
-    def make_tracer(endpoint: str, share: float, release: str) -> Tracer:
-        return open_tracer(endpoint, share, release, lambda _: exporter)
-
-    monkeypatch.setattr("app.main.open_tracer", make_tracer)
+def test_the_service_traces_frames_and_requests(
+    exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup")
     with api_for(Bench(), traces_endpoint="http://127.0.0.1:1/v1/traces", traces_share=1.0) as api:
         api.open()
@@ -79,13 +87,7 @@ def test_the_service_traces_frames_and_requests(monkeypatch: pytest.MonkeyPatch)
     assert [name for name, value in asked.items() if "token" in str(value)] == []
 
 
-def test_frames_of_a_websocket_have_traces_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    exporter = InMemorySpanExporter()
-
-    def make_tracer(endpoint: str, share: float, release: str) -> Tracer:
-        return open_tracer(endpoint, share, release, lambda _: exporter)
-
-    monkeypatch.setattr("app.main.open_tracer", make_tracer)
+def test_frames_of_a_websocket_have_traces_of_their_own(exporter: InMemorySpanExporter) -> None:
     app = make_app(Bench(), traces_endpoint="http://127.0.0.1:1/v1/traces", traces_share=1.0)
     with server_for(app) as address:
         httpx.post(f"http://{address}/sessions", json={"id": "a"})
